@@ -1,0 +1,43 @@
+# Everything a newcomer needs: each target makes the virtual environment it runs in.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# torch is pinned: an open range may fetch several GB of CUDA packages.
+TORCH := torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test check openapi bench clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.ready: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Stockpot needs Python 3.11 or later: set PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+demo: $(VENV)/.ready  ## publish a base and three experts, compose them three ways, score the results
+	$(BIN)/python -m tests.demo
+
+serve: $(VENV)/.ready  ## start the service on loopback and leave it running
+	$(BIN)/stockpot serve --data var
+
+test: $(VENV)/.ready  ## run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+
+check: $(VENV)/.ready  ## lint, format check and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+openapi: $(VENV)/.ready  ## write openapi.yaml anew
+	$(BIN)/python -m app.openapi > openapi.yaml
+
+bench: $(VENV)/.ready  ## speed and memory against plain torch and a file copy, in one run
+	$(BIN)/python -m tests.benchmarks
+
+clean:  ## remove the environment and what the demo and the service wrote
+	rm -rf $(VENV) var demo-output

@@ -1,0 +1,33 @@
+"""What one ingredient says of one tensor, in whatever form it was published.
+
+Delta kinds are one file each in this folder. A delta fills float32 chunks on request and never builds
+the dense tensor: a low-rank delta multiplies only the rows asked for.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float32]
+
+
+class Delta(Protocol):
+    """One ingredient's say on one tensor; `shape` is the base tensor's shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def kind(self) -> str:
+        """The word for this form: replacement, low_rank, dense, absent."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes this delta occupies where it is stored."""
+
+    def load_weight(self, out: Rows, start: int, base: Rows | None) -> None:
+        """Fill `out`, float32 [elements], with weights W of flat elements [start, start + len(out))."""
+
+    def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
+        """Fill `out` with W − base over the same elements."""
