@@ -1,0 +1,21 @@
+"""Functions on tensors: each folder is one operation, and this package knows nothing of recipes or files.
+
+    storage        widen, widen_difference, narrow, add_scaled_narrow: stored bytes ↔ float32
+    weighted_sum   Σ w_t x_t, every product and sum rounded on its own
+    gram           inner products of all pairs, one float64 partial for each BLOCK elements
+    kth_magnitude  the exact k-th largest |x| from histograms that add up in any order
+    trim_elect     the element-wise part of TIES: trim, elect a sign, merge what agrees
+    low_rank_add   out += scale · up · down on any run of elements
+    philox         random numbers as a pure function of (seed, name, ingredient, element index)
+
+Import an operation from its folder: `from kernels.weighted_sum import weighted_sum`. In each folder
+`reference.py` is the definition in plain torch, `cpu.py` the same arithmetic in numba, `triton_kernel.py`
+(where there is one) the same on a GPU, and `__init__.py` checks arguments.
+
+On the CPU a tensor is a numpy array, because importing torch costs 1.4 to 2.0 s and numba 0.4 s, and a
+command that merges small files should not wait for it. On a GPU it is a torch tensor. Every operation takes
+either (`dispatch.py`), and none imports torch until it is given a torch tensor.
+
+Arithmetic is float32 with one rounding per operation and no contraction, so that the bytes do not depend on
+the number of threads, the chunk size or the machine.
+"""

@@ -1,0 +1,124 @@
+"""Widening and narrowing in numba. One loop per storage type: the branch must stay outside, or nothing vectorises."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.bits import bits_of_float, float_of_bits, float_of_half, half_of_float
+from kernels.checks import Floats
+from kernels.compiled import compiled, inlined
+
+
+@inlined
+def from_bfloat16(raw: Any) -> Any:
+    return float_of_bits(np.uint32(raw) << np.uint32(16))
+
+
+@inlined
+def to_bfloat16(value: Any) -> Any:
+    """Round to nearest even; a NaN keeps its sign and payload and is made quiet, as rounding up could make it inf."""
+    bits = bits_of_float(value)
+    odd = (bits >> np.uint32(16)) & np.uint32(1)
+    rounded = (bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+    quiet = (bits >> np.uint32(16)) | np.uint32(0x40)
+    is_nan = (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+    return np.uint16(quiet if is_nan else rounded)
+
+
+@compiled
+def widen_bfloat16(raw: NDArray[Any], out: Floats) -> None:
+    for i in range(out.size):
+        out[i] = from_bfloat16(raw[i])
+
+
+@compiled
+def widen_float16(raw: NDArray[Any], out: Floats) -> None:
+    for i in range(out.size):
+        out[i] = float_of_half(raw[i])
+
+
+@compiled
+def widen_float(raw: NDArray[Any], out: Floats) -> None:
+    for i in range(out.size):
+        out[i] = np.float32(raw[i])
+
+
+@compiled
+def difference_bfloat16(raw: NDArray[Any], base: Floats, out: Floats) -> None:
+    for i in range(out.size):
+        out[i] = from_bfloat16(raw[i]) - base[i]
+
+
+@compiled
+def difference_float16(raw: NDArray[Any], base: Floats, out: Floats) -> None:
+    for i in range(out.size):
+        out[i] = float_of_half(raw[i]) - base[i]
+
+
+@compiled
+def difference_float(raw: NDArray[Any], base: Floats, out: Floats) -> None:
+    for i in range(out.size):
+        out[i] = np.float32(raw[i]) - base[i]
+
+
+@compiled
+def narrow_bfloat16(values: Floats, out: NDArray[Any]) -> None:
+    for i in range(out.size):
+        out[i] = to_bfloat16(values[i])
+
+
+@compiled
+def narrow_float16(values: Floats, out: NDArray[Any]) -> None:
+    for i in range(out.size):
+        out[i] = half_of_float(values[i])
+
+
+@compiled
+def narrow_float(values: Floats, out: NDArray[Any]) -> None:
+    for i in range(out.size):
+        out[i] = values[i]
+
+
+@compiled
+def add_narrow_bfloat16(base: Floats, delta: Floats, scale: Any, out: NDArray[Any]) -> None:
+    for i in range(out.size):
+        out[i] = to_bfloat16(base[i] + scale * delta[i])
+
+
+@compiled
+def add_narrow_float16(base: Floats, delta: Floats, scale: Any, out: NDArray[Any]) -> None:
+    for i in range(out.size):
+        out[i] = half_of_float(base[i] + scale * delta[i])
+
+
+@compiled
+def add_narrow_float(base: Floats, delta: Floats, scale: Any, out: NDArray[Any]) -> None:
+    for i in range(out.size):
+        out[i] = base[i] + scale * delta[i]
+
+
+WIDEN = {
+    "bfloat16": widen_bfloat16,
+    "float16": widen_float16,
+    "float32": widen_float,
+    "float64": widen_float,
+}
+DIFFERENCE = {
+    "bfloat16": difference_bfloat16,
+    "float16": difference_float16,
+    "float32": difference_float,
+    "float64": difference_float,
+}
+NARROW = {
+    "bfloat16": narrow_bfloat16,
+    "float16": narrow_float16,
+    "float32": narrow_float,
+    "float64": narrow_float,
+}
+ADD_NARROW = {
+    "bfloat16": add_narrow_bfloat16,
+    "float16": add_narrow_float16,
+    "float32": add_narrow_float,
+    "float64": add_narrow_float,
+}
