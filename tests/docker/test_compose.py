@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.docker.build_files import ROOT
+from app.settings import Settings
+from tests.docker.build_files import ROOT, final
 
 FOLDER = ROOT / "docker"
 TEXT = (FOLDER / "compose.yaml").read_text()
@@ -29,7 +30,7 @@ def _example() -> dict[str, str]:
 
 def test_the_file_fits_the_compose_specification() -> None:
     checker = Path(sys.executable).with_name("check-jsonschema")
-    command = [checker, "--builtin-schema", "vendor.compose-spec", FOLDER / "compose.yaml"]
+    command = [str(checker), "--builtin-schema", "vendor.compose-spec", str(FOLDER / "compose.yaml")]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
@@ -127,3 +128,14 @@ def test_a_health_script_that_a_service_runs_is_in_the_image() -> None:
     copied = (FOLDER / "Dockerfile").read_text()
     assert f"docker/{script.name}" in copied
     assert str(script.parent) in copied
+
+
+def test_the_service_accepts_the_settings_of_its_containers() -> None:
+    image = dict(pair.split("=", 1) for one in final("ENV") for pair in one.rest.split())
+    for name in OURS:
+        given = {**image, **SERVICES[name]["environment"]}
+        settings = Settings.from_environment({key: VARIABLE.sub("secret", value) for key, value in given.items()})
+        assert settings.data == Path("/data")
+        assert settings.redis_url == "redis://:secret@valkey:6379/0"
+        assert settings.database_url == "postgresql+psycopg://stockpot:secret@postgres:5432/stockpot"
+        assert settings.blob_url == "s3://stockpot/blobs"
