@@ -1,0 +1,60 @@
+"""Reading the counts: which bin, then which block, holds the entry that is looked for. Small arrays on the host."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.checks import Floats, Integers
+
+BINS = (1 << 16, 1 << 15)
+"""Bins of round 0, the top 16 of a magnitude's 31 bits, and of round 1, its low 15."""
+
+NOTHING = -1
+"""The bin or block of a search that keeps no entry."""
+
+UNCUT = np.iinfo(np.int64).max
+"""The cut where every entry equal to the threshold is kept."""
+
+
+class Threshold(NamedTuple):
+    """Kept is |x| > magnitude, and |x| == magnitude at flat indices up to and including `cut`."""
+
+    magnitude: np.float32
+    cut: int
+
+
+class Found(NamedTuple):
+    """For each model: a bin (or block), the rank looked for within it, and the entries the bin holds."""
+
+    bins: Integers
+    ranks: Integers
+    held: Integers
+
+
+def pick_bins(totals: Integers, ranks: Integers) -> Found:
+    """The bin of the `ranks`-th largest entry of each model, from int64 totals [models, bins].
+
+    A rank above the number of entries means the smallest entry; a rank of 0 finds NOTHING.
+    """
+    found = pick_blocks(totals[:, ::-1].T, np.minimum(ranks, totals.sum(axis=1)))
+    return found._replace(bins=np.where(found.bins == NOTHING, NOTHING, totals.shape[1] - 1 - found.bins))
+
+
+def pick_blocks(counts: Integers, ranks: Integers) -> Found:
+    """The block of the `ranks`-th entry of each model in element order, from int64 counts [blocks, models].
+
+    A rank of 0, or one above the number of entries, finds NOTHING; the cut is then for the caller to say.
+    """
+    upto = np.cumsum(counts, axis=0)
+    bins = np.sum(upto < ranks, axis=0)
+    is_found = (ranks > 0) & (bins < len(counts))
+    safe = np.where(is_found, bins, 0)[None]
+    held = np.take_along_axis(counts, safe, 0)[0] if len(counts) else np.zeros_like(ranks)
+    before = np.take_along_axis(upto, safe, 0)[0] - held if len(counts) else np.zeros_like(ranks)
+    return Found(*(np.where(is_found, x, nothing) for x, nothing in ((bins, NOTHING), (ranks - before, 0), (held, 0))))
+
+
+def magnitudes_of(prefixes: Integers, lows: Integers) -> Floats:
+    """The float32 whose bits are those of both rounds' bins; inf where nothing is kept."""
+    bits = (prefixes.astype(np.uint32) << np.uint32(15)) | lows.astype(np.uint32)
+    return np.where(lows == NOTHING, np.float32(np.inf), bits.view(np.float32))

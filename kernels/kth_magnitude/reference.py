@@ -1,0 +1,52 @@
+"""The search for a magnitude in plain torch: the definition."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.gram import BLOCK
+from kernels.kth_magnitude.bins import BINS, NOTHING, UNCUT, Threshold
+
+
+def magnitude_bits(values: Tensor) -> Tensor:
+    return values.view(torch.int32) & 0x7FFFFFFF
+
+
+def magnitude_histogram(rows: Tensor, round_: int, prefixes: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    counts = torch.zeros(len(rows), BINS[round_], dtype=torch.int64, device=rows.device) if out is None else out
+    for model, bits in enumerate(magnitude_bits(rows)):
+        if prefixes is not None:
+            bits = bits[bits >> 15 == prefixes[model]] & 0x7FFF
+        counts[model] += torch.bincount(bits >> 15 if prefixes is None else bits, minlength=BINS[round_])
+    return counts
+
+
+def tie_counts(rows: Tensor, magnitudes: Tensor) -> Tensor:
+    is_tie = magnitude_bits(rows) == magnitude_bits(magnitudes)[:, None]
+    blocks = -(-rows.shape[1] // BLOCK)
+    padded = torch.nn.functional.pad(is_tie, (0, blocks * BLOCK - rows.shape[1]))
+    return padded.reshape(len(rows), blocks, BLOCK).sum(dim=2).T.contiguous()
+
+
+def chunk_cuts(rows: Tensor, start: int, magnitudes: Tensor, blocks: Tensor, ranks: Tensor) -> Tensor:
+    cuts = torch.empty_like(blocks)
+    for model, block in enumerate(blocks.tolist()):
+        lo = block * BLOCK - start
+        if block == NOTHING or lo < 0:
+            cuts[model] = -1
+        elif lo >= rows.shape[1]:
+            cuts[model] = UNCUT
+        else:
+            is_tie = magnitude_bits(rows[model, lo : lo + BLOCK]) == magnitude_bits(magnitudes[model : model + 1])
+            cuts[model] = start + lo + int(is_tie.nonzero()[int(ranks[model]) - 1])
+    return cuts
+
+
+def kth_magnitude(x: Tensor, k: int) -> Threshold:
+    if k == 0 or len(x) == 0:
+        return Threshold(np.float32(np.inf), -1)
+    bits = magnitude_bits(x)
+    order = torch.sort(bits, descending=True, stable=True).indices[:k]
+    last = order[-1:]
+    is_last = bits[order] == bits[last]
+    return Threshold(np.float32(x[last].abs().cpu().numpy()[0]), int(order[is_last].max()))

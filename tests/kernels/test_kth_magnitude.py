@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernels.gram import BLOCK
+from kernels.kth_magnitude import (
+    BINS,
+    NOTHING,
+    UNCUT,
+    chunk_cuts,
+    kth_magnitude,
+    magnitude_histogram,
+    magnitudes_of,
+    pick_bins,
+    pick_blocks,
+    reference,
+    tie_counts,
+)
+from tests.kernels.arrays import AWKWARD, SIZES, normal, same_bits
+
+
+def kept(x, threshold):
+    magnitude = np.abs(x)
+    return (magnitude > threshold.magnitude) | (
+        (magnitude == threshold.magnitude) & (np.arange(x.size) <= threshold.cut)
+    )
+
+
+def by_sorting(x, k):
+    """The slow, obvious version: a stable sort by falling magnitude, the first k."""
+    mask = np.zeros(x.size, bool)
+    mask[np.argsort(-np.abs(x), kind="stable")[:k]] = True
+    return mask
+
+
+def coarse(size, seed=0):
+    """Few distinct magnitudes, as deltas of bfloat16 checkpoints have."""
+    return np.random.default_rng(seed).integers(-4, 5, size).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [*SIZES, 3 * BLOCK + 5])
+@pytest.mark.parametrize("share", [0, 1e-4, 0.2, 0.5, 0.999, 1])
+@pytest.mark.parametrize("draw", [normal, coarse])
+def test_exactly_k_are_kept_as_a_stable_sort_would_keep_them(size, share, draw):
+    x, k = draw(size), int(np.ceil(share * size))
+    threshold = kth_magnitude(x, k)
+    assert (kept(x, threshold) == by_sorting(x, k)).all()
+    assert threshold == reference.kth_magnitude(torch.from_numpy(x), k)
+
+
+floats = st.floats(width=32, allow_nan=False)
+
+
+@given(st.lists(st.one_of(floats, st.sampled_from([0.0, -0.0, 1.0, -1.0, np.inf])), max_size=60), st.integers(0, 70))
+def test_any_floats_are_kept_as_a_stable_sort_would_keep_them(values, k):
+    x = np.array(values, np.float32)
+    threshold = kth_magnitude(x, k)
+    assert (kept(x, threshold) == by_sorting(x, k)).all()
+    assert kept(x, threshold).sum() == min(k, x.size)
+    assert threshold == reference.kth_magnitude(torch.from_numpy(x), k)
+
+
+def test_k_of_zero_keeps_nothing_and_k_beyond_the_size_everything():
+    x = np.float32([0, -0.0, np.inf, -3])
+    assert kth_magnitude(x, 0) == (np.inf, -1)
+    assert kept(x, kth_magnitude(x, 99)).all()
+    assert kth_magnitude(x[:0], 5) == (np.inf, -1)
+    with pytest.raises(ValueError, match="k: found -1, expected at least 0"):
+        kth_magnitude(x, -1)
+
+
+def test_nan_counts_as_the_largest_and_does_not_crash():
+    assert kth_magnitude(AWKWARD, 2).magnitude == np.inf
+    assert np.isnan(kth_magnitude(AWKWARD, 1).magnitude)
+    assert kth_magnitude(np.full(5, np.nan, np.float32), 3).cut == 2
+
+
+@given(st.integers(1, 3), st.integers(0, 3), st.integers(0, 4 * BLOCK), st.floats(0, 1), st.booleans())
+def test_the_search_over_chunks_is_the_search_over_the_whole(models, chunk_blocks, size, share, is_coarse):
+    rows = np.stack([(coarse if is_coarse else normal)(size, seed=seed) for seed in range(models)])
+    step = (chunk_blocks + 1) * BLOCK
+    chunks = [(lo, np.ascontiguousarray(rows[:, lo : lo + step])) for lo in range(0, size, step)]
+    ks = np.full(models, int(share * size))
+    totals = [np.zeros((models, bins), np.int64) for bins in BINS]
+    for _, chunk in reversed(chunks):
+        magnitude_histogram(chunk, 0, None, totals[0])
+    top = pick_bins(totals[0], ks)
+    for _, chunk in reversed(chunks):
+        magnitude_histogram(chunk, 1, top.bins, totals[1])
+    low = pick_bins(totals[1], top.ranks)
+    magnitudes = magnitudes_of(top.bins, low.bins)
+    counts = [tie_counts(chunk, magnitudes) for _, chunk in chunks] or [np.zeros((0, models), np.int64)]
+    ties = pick_blocks(np.concatenate(counts), low.ranks)
+    expected = np.stack([by_sorting(row, ks[0]) for row in rows])
+    for lo, chunk in chunks:
+        cuts = chunk_cuts(chunk, lo, magnitudes, ties.bins, ties.ranks)
+        index = np.arange(lo, lo + chunk.shape[1])
+        mask = (np.abs(chunk) > magnitudes[:, None]) | (
+            (np.abs(chunk) == magnitudes[:, None]) & (index <= cuts[:, None])
+        )
+        assert (mask == expected[:, lo : lo + step]).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_counts_are_their_definition(size):
+    rows = np.stack([normal(size), coarse(size)])
+    rows[0, : min(size, AWKWARD.size)] = AWKWARD[:size]
+    tensor, prefixes = torch.from_numpy(rows), np.array([0x3F80, NOTHING])
+    magnitudes = np.float32([1.0, 3.0])
+    low = magnitude_histogram(rows, 1, prefixes)
+    ties = tie_counts(rows, magnitudes)
+    assert same_bits(magnitude_histogram(rows, 0), reference.magnitude_histogram(tensor, 0).numpy())
+    assert same_bits(low, reference.magnitude_histogram(tensor, 1, torch.from_numpy(prefixes)).numpy())
+    assert low[1].sum() == 0
+    assert same_bits(ties, reference.tie_counts(tensor, torch.from_numpy(magnitudes)).numpy())
+
+
+@pytest.mark.parametrize("start", [0, BLOCK, 2 * BLOCK, 4 * BLOCK])
+def test_cuts_of_a_chunk_are_their_definition(start):
+    rows = np.stack([coarse(2 * BLOCK), coarse(2 * BLOCK, seed=1)])
+    magnitudes, blocks, ranks = np.ones(2, np.float32), np.array([2, NOTHING]), np.array([7, 0])
+    found = chunk_cuts(rows, start, magnitudes, blocks, ranks)
+    tensors = [torch.from_numpy(array) for array in (magnitudes, blocks, ranks)]
+    assert same_bits(found, reference.chunk_cuts(torch.from_numpy(rows), start, *tensors).numpy())
+    assert found[1] == -1
+    assert found[0] == {0: UNCUT, 4 * BLOCK: -1}.get(start, found[0])
+
+
+def test_torch_tensors_go_in():
+    x = torch.from_numpy(coarse(1000))
+    assert kth_magnitude(x, 300) == kth_magnitude(x.numpy(), 300)
+    assert isinstance(magnitude_histogram(x[None], 0), torch.Tensor)
+    assert isinstance(tie_counts(x[None], torch.ones(1)), torch.Tensor)
+
+
+def test_what_does_not_fit_is_refused_in_words():
+    with pytest.raises(ValueError, match="x: found non-contiguous float32"):
+        kth_magnitude(normal(10)[::2], 3)
+    with pytest.raises(ValueError, match="prefixes: found None, expected the bins of 1 models"):
+        magnitude_histogram(normal(1, 10), 1)
