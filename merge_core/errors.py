@@ -17,17 +17,25 @@ Every error says where (a recipe field, a tensor or a file), what was found and 
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Self
 
 
 class StockpotError(Exception):
     """The root: a message plus the parts that a program wants to read one by one."""
 
-    def __init__(self, message: str, *, where: str | None = None, found: object = None, expected: object = None) -> None:
+    def __init__(
+        self, message: str, *, where: str | None = None, found: object = None, expected: object = None
+    ) -> None:
         self.message = message
         self.where = where
         self.found = found
         self.expected = expected
         super().__init__(self._sentence())
+
+    def within(self, place: str) -> Self:
+        """The same error, with `place` (a source, a file) named before where it is."""
+        where = f"{place}: {self.where}" if self.where else place
+        return type(self)(self.message, where=where, found=self.found, expected=self.expected)
 
     def _sentence(self) -> str:
         where = f"{self.where}: " if self.where else ""

@@ -14,7 +14,7 @@ def _half(raw: NDArray[Any], magnitude_mask: Any, infinity: Any) -> bool:
     found = np.uint16(0)
     for i in range(raw.size):
         found |= np.uint16((raw[i] & magnitude_mask) >= infinity)
-    return found == 0
+    return bool(found == 0)
 
 
 @compiled
@@ -22,7 +22,7 @@ def _single(raw: NDArray[Any]) -> bool:
     found = np.uint32(0)
     for i in range(raw.size):
         found |= np.uint32((bits_of_float(raw[i]) & np.uint32(0x7FFFFFFF)) >= np.uint32(0x7F800000))
-    return found == 0
+    return bool(found == 0)
 
 
 @compiled
@@ -30,15 +30,15 @@ def _double(raw: NDArray[Any]) -> bool:
     found = 0
     for i in range(raw.size):
         found |= not np.isfinite(raw[i])
-    return found == 0
+    return bool(found == 0)
 
 
 def _bfloat16(raw: NDArray[Any]) -> bool:
-    return _half(raw, np.uint16(0x7FFF), np.uint16(0x7F80))  # type: ignore[no-any-return]
+    return _half(raw, np.uint16(0x7FFF), np.uint16(0x7F80))
 
 
 def _float16(raw: NDArray[Any]) -> bool:
-    return _half(raw, np.uint16(0x7FFF), np.uint16(0x7C00))  # type: ignore[no-any-return]
+    return _half(raw, np.uint16(0x7FFF), np.uint16(0x7C00))
 
 
 ALL_FINITE = {"bfloat16": _bfloat16, "float16": _float16, "float32": _single, "float64": _double}

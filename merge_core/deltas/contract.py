@@ -1,7 +1,7 @@
 """What one ingredient says of one tensor, in whatever form it was published.
 
-Delta kinds are one file each in this folder. A delta fills float32 chunks on request and never builds
-the dense tensor: a low-rank delta multiplies only the rows asked for.
+A kind of delta is one file in this folder. A delta fills float32 chunks on request and never builds the
+dense tensor: a low-rank delta multiplies only the rows asked for.
 """
 
 from typing import Protocol
@@ -12,6 +12,16 @@ from numpy.typing import NDArray
 Rows = NDArray[np.float32]
 
 
+class Loader(Protocol):
+    """A delta opened for reading; cheap to make, used by one thread, dropped after a run of chunks."""
+
+    def load_weight(self, out: Rows, start: int, base: Rows | None) -> None:
+        """Fill `out`, float32 [elements], with the weights W of flat elements [start, start + len(out))."""
+
+    def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
+        """Fill `out` with W − base over the same elements."""
+
+
 class Delta(Protocol):
     """One ingredient's say on one tensor; `shape` is the base tensor's shape."""
 
@@ -20,14 +30,14 @@ class Delta(Protocol):
 
     @property
     def kind(self) -> str:
-        """The word for this form: replacement, low_rank, dense, absent."""
+        """The word for this form: replacement, low_rank, dense or absent."""
 
     @property
     def nbytes(self) -> int:
         """Bytes this delta occupies where it is stored."""
 
-    def load_weight(self, out: Rows, start: int, base: Rows | None) -> None:
-        """Fill `out`, float32 [elements], with weights W of flat elements [start, start + len(out))."""
+    @property
+    def open_bytes(self) -> int:
+        """Memory that `open` takes beyond the chunks it fills."""
 
-    def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
-        """Fill `out` with W − base over the same elements."""
+    def open(self) -> Loader: ...

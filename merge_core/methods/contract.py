@@ -5,6 +5,7 @@ survey's totals are small (thresholds, Gram matrices, norms), nearly every metho
 calls `merge` on any chunk, in any order, and the bytes are the same.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -12,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from merge_core.errors import RecipeError
+from merge_core.errors import FileError, RecipeError
 
 Rows = NDArray[np.float32]
 Weights = NDArray[np.float32]
-Partial = NDArray[np.int64] | NDArray[np.float64]
 State = Any
 """What a method's surveys have found out about one tensor (or the whole model): its own small record."""
 
@@ -38,13 +38,49 @@ class Chunk:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A survey's partial that adds up exactly, so in any order: int64 of any shape."""
+
+    values: NDArray[Any]
+
+    @staticmethod
+    def total(partials: Sequence["Counts"]) -> "Counts":
+        return Counts(sum((partial.values for partial in partials[1:]), start=partials[0].values))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A survey's partial with a row, int64 or float64, for each `kernels.gram.BLOCK` elements.
+
+    Rows are laid end to end, so that whoever sums them does so in element order.
+    """
+
+    values: NDArray[Any]
+
+    @staticmethod
+    def total(partials: Sequence["Blocks"]) -> "Blocks":
+        return Blocks(np.concatenate([partial.values for partial in partials]))
+
+
+Partial = Counts | Blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What a total was taken over: `size` elements; this tensor's rows of a `Blocks` total start at `first_block`."""
+
+    tensor: str
+    size: int
+    first_block: int
+
+
 class Method(BaseModel):
     """A merge method with its parameters; a subclass is one file in this folder plus one line in `__init__`.
 
     A survey runs `rounds` times over the tensor (`scope` tensor) or over every merged tensor (`scope` model).
-    `survey` returns either int64 totals, which the engine adds in any order, or float64 [blocks, …] partials,
-    one row for each `BLOCK` elements, which it concatenates in element order: either way the result does
-    not depend on threads or chunks. `conclude` turns a round's total into the state the next round reads.
+    `survey` returns a partial for one chunk; the engine makes one total of them that does not depend on threads
+    or chunks. `conclude` turns a round's total into the state that the next round and `merge` read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -54,6 +90,8 @@ class Method(BaseModel):
     rounds: ClassVar[int] = 0
     most_inputs: ClassVar[int | None] = None
     fewest_inputs: ClassVar[int] = 1
+    complete_inputs: ClassVar[bool] = True
+    """False for a method that is defined on adapters only and refuses full checkpoints."""
     formula: ClassVar[str]
     source: ClassVar[str]
 
@@ -62,13 +100,26 @@ class Method(BaseModel):
         """Whether survey totals belong to each tensor alone or to the whole model."""
         return "tensor"
 
+    @classmethod
+    def title(cls) -> str:
+        """The name that recipes use."""
+        return str(cls.model_fields["name"].default)
+
+    def default_weight(self, count: int) -> float:
+        """The weight of each of `count` ingredients that the recipe gives none."""
+        return 1.0
+
     def check(self, weights: list[float], tensor: str) -> None:
         """Raise RecipeError where these weights have no defined result; called in planning."""
+
+    def wants_round(self, round_: int, state: State) -> bool:
+        """False when what the earlier rounds found already settles the state."""
+        return True
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State) -> Partial:
         raise AssertionError("a method with rounds writes its survey")
 
-    def conclude(self, round_: int, total: Partial, size: int, weights: Weights, state: State) -> State:
+    def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         raise AssertionError("a method with rounds writes its conclusion")
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
@@ -86,3 +137,11 @@ def refuse_zero_sum(weights: list[float], tensor: str) -> None:
             found=f"{weights}, which sum to {total:g}",
             expected="a sum other than 0, or normalize: false",
         )
+
+
+def refuse_not_finite(histogram: NDArray[np.int64], tensor: str) -> None:
+    """Raise FileError when a magnitude histogram (round 0, [models, bins]) counts NaN or infinity."""
+    first_bin = 0x7F800000 >> 15
+    for position in np.flatnonzero(histogram[:, first_bin:].sum(axis=1)):
+        found = f"NaN or infinity in ingredient {position}, or in the base"
+        raise FileError("a value is not finite", where=f"tensor '{tensor}'", found=found, expected="finite weights")

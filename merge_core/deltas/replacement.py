@@ -1,0 +1,43 @@
+"""A whole tensor that stands in place of the base's: a full fine-tune's weight, or a new head."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from kernels.storage import widen, widen_difference
+from merge_core.deltas.contract import Rows
+from merge_core.formats.stored import StoredTensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replacement:
+    """Weights as stored; the delta is W − base, subtracted in float32 chunk by chunk."""
+
+    stored: StoredTensor
+    kind = "replacement"
+    open_bytes = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.stored.spec.shape
+
+    @property
+    def nbytes(self) -> int:
+        return self.stored.spec.nbytes
+
+    def open(self) -> "ReplacementLoader":
+        return ReplacementLoader(self.stored.storage(), self.stored.spec.dtype.label)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReplacementLoader:
+    raw: NDArray[Any]
+    label: str
+
+    def load_weight(self, out: Rows, start: int, base: Rows | None) -> None:
+        widen(self.raw[start : start + out.size], self.label, out)
+
+    def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
+        assert base is not None, "planning refuses a delta method without a base"
+        widen_difference(self.raw[start : start + out.size], self.label, base, out)

@@ -1,0 +1,181 @@
+"""The one loop from plan to bytes."""
+
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from kernels.all_finite import all_finite
+from merge_core.deltas import Replacement
+from merge_core.errors import CancelledError, FileError
+from merge_core.plan import Plan
+from merge_core.plan_tensors import Copy, Merge, TensorPlan
+from merge_core.run import Reader, Run
+from merge_core.schedule import Conclude, Piece, Stage, Task, carry_out, pieces, survey_stages
+from merge_core.sink import Sink
+
+COPY_BYTES = 1 << 23
+
+
+def execute(
+    plan: Plan,
+    folder: Path,
+    *,
+    threads: int = 2,
+    shards: Collection[int] | None = None,
+    durable: bool = True,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[Path]:
+    """Build the plan's files in `folder`, and return their paths.
+
+    With `shards`, only the shards of those positions, and no side files. `on_progress` gets the output bytes
+    passed over so far and in all, a pass for each survey and one for the merge.
+    Raises CancelledError soon after `cancelled` turns true, and FileError for a tensor whose result is not
+    finite; nothing is left in the folder by either.
+    """
+    chosen = [shard for position, shard in enumerate(plan.shards) if shards is None or position in shards]
+    names = [slot.spec.name for shard in chosen for slot in shard.slots]
+    build = _Build(plan, names)
+
+    def check() -> None:
+        on_progress(build.progress.done, build.progress.total)
+        if cancelled():
+            raise CancelledError("the build was cancelled")
+
+    with Sink(folder, chosen, durable=durable) as sink:
+        carry_out(build.groups(sink), threads, check)
+        on_progress(build.progress.total, build.progress.total)
+        return sink.commit(plan.side_files if shards is None else {})
+
+
+class _Progress:
+    """Output bytes passed over, counted by every thread."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self._lock = Lock()
+
+    def add(self, nbytes: int) -> None:
+        with self._lock:
+            self.done += nbytes
+
+    def finished(self, piece: Piece) -> None:
+        self.add((piece.stop - piece.start) * piece.run.merge.spec.dtype.itemsize)
+
+
+class _Build:
+    """The tensors to be built, in groups that share their surveys."""
+
+    def __init__(self, plan: Plan, names: list[str]) -> None:
+        self._tensors = [plan.tensors[name] for name in names]
+        self._surveyed = [tensor for tensor in plan.tensors.values() if isinstance(tensor, Merge)]
+        self.progress = _Progress(sum(_passes(tensor) * tensor.spec.nbytes for tensor in self._tensors))
+
+    def groups(self, sink: Sink) -> Iterator[Stage]:
+        if any(_surveys_model(tensor) for tensor in self._surveyed):
+            yield self._model_group(sink)
+            return
+        for tensor in self._tensors:
+            yield self._copy_stage(tensor, sink) if isinstance(tensor, Copy) else self._tensor_group(tensor, sink)
+
+    def _tensor_group(self, merge: Merge, sink: Sink) -> Stage:
+        run = Run(merge)
+        for inner in run.nested():
+            yield from survey_stages([inner], self.progress.finished)
+        yield self._merge_stage([run], sink)
+
+    def _model_group(self, sink: Sink) -> Stage:
+        """Every merge of the model is surveyed together, then those wanted are built."""
+        runs = {merge.spec.name: Run(merge) for merge in self._surveyed}
+        for level in _levels(list(runs.values())):
+            yield from survey_stages(level, self.progress.finished)
+        wanted = {tensor.spec.name for tensor in self._tensors}
+        yield self._merge_stage([run for name, run in runs.items() if name in wanted], sink)
+        for tensor in self._tensors:
+            if isinstance(tensor, Copy):
+                yield from self._copy_stage(tensor, sink)
+
+    def _merge_stage(self, runs: list[Run], sink: Sink) -> tuple[list[Task], Conclude]:
+        return [_merge_task(piece, sink, self.progress) for run in runs for piece in pieces(run)], _nothing
+
+    def _copy_stage(self, copy: Copy, sink: Sink) -> Stage:
+        starts = range(0, copy.spec.nbytes, COPY_BYTES)
+        yield [_copy_task(copy, start, sink, self.progress) for start in starts], _nothing
+
+
+def _nothing(results: list[None]) -> None:
+    """A stage that writes leaves nothing to conclude."""
+
+
+def _passes(tensor: TensorPlan) -> int:
+    if isinstance(tensor, Copy):
+        return 1
+    return 1 + sum(run.merge.method.rounds for run in Run(tensor).nested())
+
+
+def _surveys_model(merge: Merge) -> bool:
+    return merge.method.surveys == "model" or any(
+        _surveys_model(entry) for entry in merge.inputs if isinstance(entry, Merge)
+    )
+
+
+def _levels(runs: list[Run]) -> list[list[Run]]:
+    """Runs that carry out the same (nested) recipe, the innermost first."""
+    levels: dict[int, list[Run]] = {}
+    for run in runs:
+        for inner in run.nested():
+            levels.setdefault(id(inner.merge.method), []).append(inner)
+    return list(levels.values())
+
+
+def _merge_task(piece: Piece, sink: Sink, progress: _Progress) -> Task:
+    def merge() -> None:
+        reader = piece.run.open()
+        for start, size in piece.chunks():
+            _merge_chunk(piece.run, reader, start, size, sink)
+        progress.finished(piece)
+
+    return merge
+
+
+def _merge_chunk(run: Run, reader: Reader, start: int, size: int, sink: Sink) -> None:
+    spec = run.merge.spec
+    stored = reader.stored(start, size)
+    if not all_finite(stored, spec.dtype.label):
+        raise _not_finite(run, reader, start, size)
+    sink.write(spec.name, start * spec.dtype.itemsize, stored)
+
+
+def _copy_task(copy: Copy, start: int, sink: Sink, progress: _Progress) -> Task:
+    def write() -> None:
+        piece = copy.stored.data[start : start + COPY_BYTES]
+        sink.write(copy.spec.name, start, piece)
+        progress.add(piece.nbytes)
+
+    return write
+
+
+def _not_finite(run: Run, reader: Reader, start: int, size: int) -> FileError:
+    """The error for a chunk with inf or NaN: an overflow of the output's dtype, or the input to blame."""
+    spec = run.merge.spec
+    where = f"tensor '{spec.name}'"
+    if np.isfinite(reader.merged(start, size)).all():
+        hint = "dtype: bfloat16 or float32, or a smaller scale"
+        return FileError(f"a merged value is too large for {spec.dtype.label}", where=where, expected=hint)
+    blamed = next(
+        filter(None, (_blame(entry, start, size) for entry in (run.merge.base, *run.merge.inputs))), "the inputs"
+    )
+    return FileError(
+        "a value is not finite", where=where, found=f"NaN or infinity in {blamed}", expected="finite weights"
+    )
+
+
+def _blame(entry: object, start: int, size: int) -> str | None:
+    stored = entry.stored if isinstance(entry, Replacement) else entry
+    storage = getattr(stored, "storage", None)
+    if storage is None or all_finite(storage()[start : start + size], stored.spec.dtype.label):  # type: ignore[attr-defined]
+        return None
+    return f"{stored.file} of one input"  # type: ignore[attr-defined]

@@ -1,0 +1,83 @@
+"""Full checkpoints: one safetensors file, or shards with an index, as transformers saves them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from merge_core.deltas import Replacement
+from merge_core.errors import FileError, UnsupportedError
+from merge_core.formats.artefact import Artefact
+from merge_core.formats.safetensors_file import open_tensors, read_json
+from merge_core.formats.stored import StoredTensor
+from merge_core.sources import FileTree
+
+NAME = "checkpoint"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "pytorch_lora_weights.safetensors")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+def recognises(files: FileTree) -> bool:
+    return weights_file(files) is not None or (
+        _only_pickles(files) and not any(name in files for name in ADAPTER_FILES)
+    )
+
+
+def weights_file(files: FileTree) -> str | None:
+    """The file that leads to the weights: an index, `model.safetensors`, or the only safetensors file there is."""
+    if INDEX in files or SINGLE in files:
+        return INDEX if INDEX in files else SINGLE
+    if any(name in files for name in ADAPTER_FILES):
+        return None
+    found = [name for name in files if name.endswith(".safetensors") and "/" not in name]
+    return found[0] if len(found) == 1 else None
+
+
+def _only_pickles(files: FileTree) -> bool:
+    return any(name.endswith(PICKLES) for name in files) and not any(name.endswith(".safetensors") for name in files)
+
+
+def read(files: FileTree) -> Artefact:
+    """Every tensor of the checkpoint, as a replacement of the base's.
+
+    Raises FileError where the index and the shards disagree, UnsupportedError for pickled weights.
+    """
+    leader = weights_file(files)
+    if leader is None:
+        found = sorted(name for name in files if name.endswith(PICKLES))
+        raise UnsupportedError("weights in a pickle are not read", found=found, expected="a safetensors checkpoint")
+    tensors = _read_shards(files) if leader == INDEX else open_tensors(files[leader], leader)
+    deltas = {name: Replacement(stored) for name, stored in tensors.items()}
+    return Artefact(NAME, "base", deltas, tensors)
+
+
+def _read_shards(files: FileTree) -> Mapping[str, StoredTensor]:
+    placement = _weight_map(files)
+    if SINGLE in files and SINGLE not in placement.values():
+        raise FileError(f"both {SINGLE} and {INDEX} are present: readers would not agree which one counts", where=INDEX)
+    tensors: dict[str, StoredTensor] = {}
+    for shard in sorted(set(placement.values())):
+        tensors.update(_read_shard(files, shard, placement))
+    return {name: tensors[name] for name in placement}
+
+
+def _weight_map(files: FileTree) -> dict[str, str]:
+    placement = read_json(files[INDEX], INDEX).get("weight_map")
+    if not isinstance(placement, dict) or not all(isinstance(shard, str) for shard in placement.values()):
+        raise FileError("weight_map must map tensor names to file names", where=INDEX)
+    if not placement:
+        raise FileError("weight_map is empty", where=INDEX, found="no tensor", expected="at least one")
+    return placement
+
+
+def _read_shard(files: FileTree, shard: str, placement: Mapping[str, str]) -> Mapping[str, StoredTensor]:
+    path: Path | None = files.get(shard)
+    if path is None:
+        raise FileError("weight_map names a file that is not there", where=INDEX, found=repr(shard))
+    tensors = open_tensors(path, shard)
+    expected = {name for name, place in placement.items() if place == shard}
+    if expected != set(tensors):
+        name = min(expected ^ set(tensors))
+        found = "only in the index" if name in expected else "only in the file"
+        raise FileError("the index and the file disagree", where=f"{shard}: tensor '{name}'", found=found)
+    return tensors

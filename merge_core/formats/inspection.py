@@ -1,0 +1,70 @@
+"""What arrives at the door: is a file sound, and what do a repo's files amount to."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kernels.all_finite import all_finite
+from merge_core.errors import FileError, UnsupportedError
+from merge_core.formats.artefact import Artefact
+from merge_core.formats.reading import read
+from merge_core.formats.safetensors_file import open_tensors, read_json
+from merge_core.formats.stored import StoredTensor
+from merge_core.sources import FileTree
+
+SCAN = 1 << 20
+"""Elements checked at a time, so that a scan keeps little in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a repo's files are: a `base`, a `delta`, or just `files` with the `reason` why they are no more."""
+
+    kind: Literal["base", "delta", "files"]
+    format: str
+    reason: str | None
+    summary: dict[str, Any]
+
+
+def check_file(name: str, path: Path) -> None:
+    """Refuse a file that could not be used: a broken safetensors file, one with NaN or infinity, broken JSON.
+
+    `name` is the file's path in its repo. Raises FileError that names the tensor.
+    """
+    if name.endswith(".safetensors"):
+        for stored in open_tensors(path, name).values():
+            _check_finite(stored)
+    elif name.endswith(("config.json", ".index.json")):
+        read_json(path, name)
+
+
+def _check_finite(stored: StoredTensor) -> None:
+    if not stored.spec.dtype.mergeable:
+        return
+    storage = stored.storage()
+    for start in range(0, storage.size, SCAN):
+        if not all_finite(storage[start : start + SCAN], stored.spec.dtype.label):
+            where = f"{stored.file}: tensor '{stored.spec.name}'"
+            raise FileError("a value is not finite", where=where, found="NaN or infinity", expected="finite weights")
+
+
+def inspect(files: FileTree) -> Inspection:
+    """Read headers and configs, and say what the files are. Raises FileError for broken content."""
+    try:
+        artefact = read(files)
+    except UnsupportedError as error:
+        return Inspection("files", "unknown", str(error), {})
+    return Inspection(artefact.kind, artefact.format, None, _summary(artefact))
+
+
+def _summary(artefact: Artefact) -> dict[str, Any]:
+    return {
+        "tensors": len(artefact.deltas),
+        "elements": sum(stored.spec.size for stored in artefact.tensors.values()),
+        "bytes": sum(stored.spec.nbytes for stored in artefact.tensors.values()),
+        "dtypes": dict(Counter(stored.spec.dtype.label for stored in artefact.tensors.values())),
+        "kinds": dict(Counter(delta.kind for delta in artefact.deltas.values())),
+        "declared_base": artefact.declared_base,
+        **artefact.facts,
+    }

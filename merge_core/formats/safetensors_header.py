@@ -1,0 +1,151 @@
+"""The header of a safetensors file, believed only after every claim in it is checked.
+
+Layout: u64 little-endian header length, that many bytes of JSON, then the data. The JSON maps names to
+{dtype, shape, data_offsets}; offsets count from the start of the data, and tile it without hole or overlap.
+https://github.com/huggingface/safetensors (Format)
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from merge_core.errors import FileError, nearest
+from merge_core.tensors import BY_CODE, TensorSpec
+
+MOST_HEADER_BYTES = 100_000_000
+"""The limit of the reference implementation."""
+MOST_NAME_LENGTH = 1024
+MOST_DIMENSIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor of a header; offsets are absolute in the file."""
+
+    spec: TensorSpec
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    entries: tuple[Entry, ...]
+    metadata: dict[str, str]
+
+
+def header_length(prefix: bytes, file_size: int, file: str) -> int:
+    """The JSON's length, from the first 8 bytes of a file of `file_size` bytes."""
+    if len(prefix) < 8:
+        raise FileError(
+            "too short to be a safetensors file", where=file, found=f"{file_size} bytes", expected="at least 8"
+        )
+    length = int.from_bytes(prefix[:8], "little")
+    if length > MOST_HEADER_BYTES or length > file_size - 8:
+        limit = min(MOST_HEADER_BYTES, file_size - 8)
+        raise FileError(
+            "the header's length does not fit the file", where=file, found=length, expected=f"at most {limit}"
+        )
+    return length
+
+
+def parse_header(text: bytes, file_size: int, file: str) -> Header:
+    """Check the JSON of a header against the size of its file.
+
+    Raises FileError that names the tensor, what was found and what was expected.
+    """
+    claims = _parse_json(text, file)
+    metadata = _check_metadata(claims.pop("__metadata__", {}), file)
+    data_start = 8 + len(text)
+    entries = [_check_entry(name, claim, data_start, file) for name, claim in claims.items()]
+    entries.sort(key=lambda entry: (entry.begin, entry.end))
+    _check_tiling(entries, data_start, file_size, file)
+    return Header(tuple(entries), metadata)
+
+
+def _parse_json(text: bytes, file: str) -> dict[str, Any]:
+    try:
+        claims = json.loads(text.decode("utf-8"), object_pairs_hook=_refuse_duplicates)
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise FileError(f"the header is not valid JSON: {error}", where=file) from error
+    if not isinstance(claims, dict):
+        raise FileError("the header is not a JSON object", where=file, found=type(claims).__name__, expected="object")
+    return claims
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} appears twice")
+    return record
+
+
+def _check_metadata(metadata: object, file: str) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FileError("__metadata__ must map strings to strings", where=file, found=str(metadata)[:80])
+    return metadata
+
+
+def _check_entry(name: str, claim: object, data_start: int, file: str) -> Entry:
+    where = f"{file}: tensor {name[:80]!r}"
+    if not name or len(name) > MOST_NAME_LENGTH or not name.isprintable():
+        expected = f"1 to {MOST_NAME_LENGTH} printable characters"
+        raise FileError(
+            "the tensor's name is not acceptable", where=where, found=f"{len(name)} characters", expected=expected
+        )
+    if not isinstance(claim, dict) or set(claim) != {"dtype", "shape", "data_offsets"}:
+        found = sorted(claim) if isinstance(claim, dict) else type(claim).__name__
+        raise FileError("the entry is malformed", where=where, found=found, expected="dtype, shape and data_offsets")
+    spec = TensorSpec(name, _check_dtype(claim["dtype"], where), _check_shape(claim["shape"], where))
+    begin, end = _check_offsets(claim["data_offsets"], spec, where)
+    return Entry(spec, data_start + begin, data_start + end)
+
+
+def _check_dtype(code: object, where: str) -> Any:
+    if not isinstance(code, str) or code not in BY_CODE:
+        raise FileError("unknown dtype", where=where, found=code, expected=nearest(str(code), BY_CODE))
+    return BY_CODE[code]
+
+
+def _check_shape(shape: object, where: str) -> tuple[int, ...]:
+    if not isinstance(shape, list) or not all(_is_count(length) for length in shape):
+        raise FileError(
+            "the shape is malformed", where=where, found=str(shape)[:80], expected="a list of integers >= 0"
+        )
+    if len(shape) > MOST_DIMENSIONS:
+        raise FileError("too many dimensions", where=where, found=len(shape), expected=f"at most {MOST_DIMENSIONS}")
+    return tuple(shape)
+
+
+def _check_offsets(offsets: object, spec: TensorSpec, where: str) -> tuple[int, int]:
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_count(offset) for offset in offsets):
+        raise FileError(
+            "data_offsets are malformed", where=where, found=str(offsets)[:80], expected="two integers >= 0"
+        )
+    begin, end = offsets
+    if end - begin != spec.nbytes:
+        expected = f"{spec.nbytes} bytes for {spec.dtype.label}{list(spec.shape)}"
+        raise FileError(
+            "data_offsets do not fit the shape", where=where, found=f"{end - begin} bytes", expected=expected
+        )
+    return begin, end
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _check_tiling(entries: list[Entry], data_start: int, file_size: int, file: str) -> None:
+    position = data_start
+    for entry in entries:
+        if entry.begin != position:
+            kind = "overlaps the one before" if entry.begin < position else "leaves a hole before it"
+            where = f"{file}: tensor {entry.spec.name!r}"
+            raise FileError(
+                f"the tensor {kind}", where=where, found=f"start {entry.begin}", expected=f"start {position}"
+            )
+        position = entry.end
+    if position != file_size:
+        raise FileError(
+            "the file's size does not fit its header", where=file, found=f"{file_size} bytes", expected=f"{position}"
+        )

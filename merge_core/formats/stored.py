@@ -1,0 +1,30 @@
+"""A tensor where it lies: its spec and a read-only view of its bytes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.storage import storage_dtype
+from merge_core.tensors import DType, TensorSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTensor:
+    """One tensor of a file; `data` is a uint8 view of the mapped file, so nothing is read before it is used."""
+
+    spec: TensorSpec
+    data: NDArray[np.uint8]
+    file: str
+
+    def storage(self) -> NDArray[Any]:
+        """The elements as the kernels take them: 1-D, uint16 for bfloat16 and float16; need not be aligned."""
+        return self.data.view(_storage_type(self.spec.dtype))
+
+
+def _storage_type(dtype: DType) -> np.dtype[Any]:
+    """numpy's type for the stored elements; float8 stays raw bytes."""
+    if dtype.mergeable:
+        return storage_dtype(dtype.label)
+    return np.dtype(np.uint8) if dtype.kind == "float" else np.dtype(dtype.label)

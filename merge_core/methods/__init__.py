@@ -1,0 +1,52 @@
+"""How to merge: one file for each method, and one line here."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from merge_core.methods.contract import Blocks, Chunk, Counts, Method, Partial, Rows, State, Surveyed, Weights
+from merge_core.methods.linear import Linear
+from merge_core.methods.selma import Selma
+from merge_core.methods.slerp import Slerp
+from merge_core.methods.task_arithmetic import TaskArithmetic
+from merge_core.methods.ties import Ties
+
+METHODS: tuple[type[Method], ...] = (Linear, Slerp, TaskArithmetic, Ties, Selma)
+
+AnyMethod = Annotated[Linear | Slerp | TaskArithmetic | Ties | Selma, Field(discriminator="name")]
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Every method with its formula, parameters, defaults and source, ready for JSON."""
+    return [_describe(method) for method in METHODS]
+
+
+def _describe(method: type[Method]) -> dict[str, Any]:
+    schema = method.model_json_schema()["properties"]
+    return {
+        "name": method.title(),
+        "summary": (method.__module__ and (method.__doc__ or "")).strip().split("\n\n")[0],
+        "formula": method.formula,
+        "source": method.source,
+        "space": method.space,
+        "reads": method.reads,
+        "streams": method.reads != "matrix",
+        "inputs": {"fewest": method.fewest_inputs, "most": method.most_inputs},
+        "parameters": {field: schema[field] for field in schema if field != "name"},
+    }
+
+
+__all__ = [
+    "METHODS",
+    "AnyMethod",
+    "Blocks",
+    "Chunk",
+    "Counts",
+    "Method",
+    "Partial",
+    "Rows",
+    "State",
+    "Surveyed",
+    "Weights",
+    "catalogue",
+]

@@ -1,0 +1,100 @@
+"""One tensor's merge being carried out: what its surveys have found so far, and how its chunks are computed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.storage import add_scaled_narrow, narrow, widen
+from merge_core.deltas import Loader, Rows
+from merge_core.methods import Chunk, Partial, State
+from merge_core.plan import chunk_elements
+from merge_core.plan_tensors import Merge
+
+
+class Run:
+    """The progress of one `Merge`; its nested merges have runs of their own."""
+
+    def __init__(self, merge: Merge) -> None:
+        self.merge = merge
+        self.weights = np.array(merge.weights, dtype=np.float32)
+        self.state: State = None
+        self.inputs = [Run(entry) if isinstance(entry, Merge) else entry for entry in merge.inputs]
+
+    def nested(self) -> Iterator["Run"]:
+        """This run and those inside it, the inner ones first: the order in which their surveys happen."""
+        for entry in self.inputs:
+            if isinstance(entry, Run):
+                yield from entry.nested()
+        yield self
+
+    def open(self, elements: int | None = None) -> "Reader":
+        """A reader for one thread, with room for `elements` at a time."""
+        return Reader(self, elements or chunk_elements(self.merge))
+
+
+class Reader:
+    """Computes chunks of one run in memory of its own; a `Loader`, so that a merge can be an input."""
+
+    def __init__(self, run: Run, elements: int) -> None:
+        merge = run.merge
+        self._run = run
+        self._loaders: list[Loader] = [
+            entry.open(elements) if isinstance(entry, Run) else entry.open() for entry in run.inputs
+        ]
+        self._rows = np.empty(len(self._loaders) * elements, dtype=np.float32)
+        self._base_raw = None if merge.base is None else merge.base.storage()
+        self._base = np.empty(elements, dtype=np.float32)
+
+    def chunk(self, start: int, size: int) -> Chunk:
+        """The ingredients' elements [start, start + size), valid until the next call."""
+        merge, base = self._run.merge, self._load_base(start, size)
+        rows = self._rows[: len(self._loaders) * size].reshape(len(self._loaders), size)
+        for loader, row in zip(self._loaders, rows, strict=True):
+            if merge.method.space == "delta":
+                loader.load_delta(row, start, base)
+            else:
+                loader.load_weight(row, start, base)
+        return Chunk(rows, base, start, merge.spec.name, merge.spec.shape, merge.seed)
+
+    def survey(self, round_: int, start: int, size: int) -> Partial:
+        run = self._run
+        return run.merge.method.survey(round_, self.chunk(start, size), run.weights, run.state)
+
+    def stored(self, start: int, size: int) -> NDArray[Any]:
+        """The merged elements in the output's dtype: rounded once, here."""
+        chunk, result = self._merge(start, size)
+        label = self._run.merge.spec.dtype.label
+        if self._run.merge.method.space == "weight":
+            return narrow(result, label)
+        assert chunk.base is not None, "planning refuses a delta method without a base"
+        return add_scaled_narrow(chunk.base, result, self._run.merge.scale, label)
+
+    def merged(self, start: int, size: int) -> Rows:
+        """The merged weights in float32: base + scale · delta for a method on deltas."""
+        chunk, result = self._merge(start, size)
+        return (
+            result
+            if chunk.base is None or self._run.merge.method.space == "weight"
+            else self._added(chunk.base, result)
+        )
+
+    def _added(self, base: Rows, delta: Rows) -> Rows:
+        return base + np.float32(self._run.merge.scale) * delta
+
+    def _merge(self, start: int, size: int) -> tuple[Chunk, Rows]:
+        run, chunk = self._run, self.chunk(start, size)
+        return chunk, run.merge.method.merge(chunk, run.weights, run.state)
+
+    def load_weight(self, out: Rows, start: int, base: Rows | None) -> None:
+        out[:] = self.merged(start, out.size)
+
+    def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
+        assert base is not None, "planning refuses a delta method without a base"
+        np.subtract(self.merged(start, out.size), base, out=out)
+
+    def _load_base(self, start: int, size: int) -> Rows | None:
+        if self._base_raw is None or self._run.merge.base is None:
+            return None
+        return widen(self._base_raw[start : start + size], self._run.merge.base.spec.dtype.label, self._base[:size])

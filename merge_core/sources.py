@@ -1,0 +1,40 @@
+"""Where a recipe's inputs come from: a name and its files, wherever they lie on this machine."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from merge_core.errors import NotFoundError
+
+FileTree = Mapping[str, Path]
+"""A repo's files: the path inside the repo, and where its bytes lie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One resolved source. `hashes` are the sha256 of the files by path, where somebody keeps them."""
+
+    name: str
+    files: FileTree
+    hashes: Mapping[str, str] | None = None
+
+
+Resolve = Callable[[str], Source]
+"""Turns a source's name, as a recipe has it, into its files; raises NotFoundError."""
+
+
+def folder_source(name: str, relative_to: Path = Path()) -> Source:
+    """The source of a command-line recipe: a folder, or one safetensors file, as a path."""
+    path = relative_to / Path(name).expanduser()
+    if path.is_file():
+        return Source(name, {path.name: path})
+    if not path.is_dir():
+        raise NotFoundError(
+            "no such folder or file", where=f"source '{name}'", found="nothing", expected=f"a model at {path}"
+        )
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(path)))
+    return Source(name, {file.relative_to(path).as_posix(): file for file in files})
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts) or path.name.endswith(".partial")
