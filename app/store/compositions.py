@@ -1,0 +1,152 @@
+"""Compositions: asked for once, built once, whoever asks again."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, select, text, true, update
+from sqlalchemy.exc import IntegrityError
+
+from app.store.blob_records import add_blob
+from app.store.job_rows import insert_job, lock_family, settle
+from app.store.positions import after_newest, cursor_of
+from app.store.records import ANY_NAMESPACE, Commit, Composition, FileEntry, Job, Json, Page, Repo, Token
+from app.store.repos import COMMIT_LENGTH, find_repo, insert_repo, visible_to, write_commit
+from app.store.subject import Subject, new_id, now
+from app.store.tables import NOT_OVER, compositions, repos
+from merge_core.errors import ConflictError
+
+SHARD, FINALISER = "shard", "composition"
+
+
+class CompositionRecords(Subject):
+    """Recipes, what became of them, and the jobs that build them."""
+
+    def create_composition(
+        self,
+        name: str,
+        recipe: Json,
+        digest: str,
+        plan: Json,
+        shard_bytes: Sequence[int],
+        *,
+        private: bool = False,
+        author: str = "",
+    ) -> Composition:
+        """A composition with its repo, its finaliser (`job_id`) and a queued job per shard.
+
+        One with this digest that is under way or done is returned in its place, under the name it has.
+        Raises ConflictError when the name belongs to a repo of another kind.
+        """
+        count = len(shard_bytes)
+        wanted = Composition(
+            new_id(), name, recipe, digest, "queued", plan, count, private, author, "", None, None, now(), None
+        )
+        try:
+            with self._database.write() as connection:
+                return _with_digest(connection, digest) or _insert(connection, wanted, shard_bytes)
+        except IntegrityError:  # two at once on PostgreSQL: the other one was faster
+            found = self.composition_with_digest(digest)
+            if found is None:
+                raise ConflictError("this name is being taken", where="name", found=name) from None
+            return found
+
+    def get_composition(self, id_or_name: str) -> Composition | None:
+        """By id, or by `namespace/name`: there the newest."""
+        column = compositions.c.name if "/" in id_or_name else compositions.c.id
+        query = select(compositions).where(column == id_or_name).order_by(compositions.c.created_at.desc()).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+            return None if row is None else _composition(row)
+
+    def composition_with_digest(self, digest: str) -> Composition | None:
+        """The one under way or done with this digest."""
+        with self._database.read() as connection:
+            return _with_digest(connection, digest)
+
+    def list_compositions(
+        self, caller: Token | None, *, state: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Page[Composition]:
+        """Those whose repo the caller may read, the newest first."""
+        query = select(compositions).where(_may_see(caller))
+        query = query if state is None else query.where(compositions.c.state == state)
+        query = after_newest(query, compositions, cursor).limit(limit + 1)
+        with self._database.read() as connection:
+            found = [_composition(row) for row in connection.execute(query)]
+        return Page(tuple(found[:limit]), cursor_of(found[limit - 1]) if len(found) > limit else None)
+
+    def publish_composition(self, job: Job, token: str, files: Sequence[FileEntry], message: str) -> Commit:
+        """Commit the files, mark the composition and its finaliser done: all of it, or nothing.
+
+        Raises LeaseLostError when the job is no longer this process's to finish.
+        """
+        with self._database.write() as connection:
+            row = lock_family(connection, job.id)
+            composition = _composition(_row(connection, compositions.c.job_id == job.id))
+            for entry in files:
+                add_blob(connection, entry.sha256, entry.size)
+            commit = _commit_files(connection, composition, files, message)
+            result = {"repo": composition.name, "commit": commit.id}
+            settle(connection, job.id, token, "done", result=result, done=row.total)
+            ended: Mapping[str, Any] = {"state": "done", "commit_id": commit.id, "finished_at": now()}
+            connection.execute(update(compositions).where(compositions.c.id == composition.id).values(ended))
+            return commit
+
+
+def _insert(connection: Connection, wanted: Composition, shard_bytes: Sequence[int]) -> Composition:
+    _reserve_repo(connection, wanted)
+    finaliser = insert_job(connection, FINALISER, wanted.id, wanted.name, {}, total=sum(shard_bytes))
+    for shard, nbytes in enumerate(shard_bytes):
+        payload = {"shard": shard}
+        insert_job(connection, SHARD, wanted.id, wanted.name, payload, parent_id=finaliser.id, total=nbytes)
+    names = ("id", "name", "recipe", "digest", "state", "plan", "shard_count", "private", "author", "created_at")
+    values = {name: getattr(wanted, name) for name in names} | {"job_id": finaliser.id}
+    return _composition(connection.execute(insert(compositions).values(values).returning(compositions)).one())
+
+
+def _reserve_repo(connection: Connection, wanted: Composition) -> Repo:
+    namespace, name = wanted.name.split("/", 1)
+    repo = find_repo(connection, namespace, name)
+    if repo is None:
+        return insert_repo(connection, namespace, name, wanted.private, "composition")
+    if repo.head and repo.kind != "composition":
+        expected = "a new name, or that of a composition"
+        raise ConflictError("this name is taken", where="name", found=f"a repo of kind {repo.kind}", expected=expected)
+    changed = {"kind": "composition", "private": repo.private or wanted.private}
+    connection.execute(update(repos).where(repos.c.id == repo.id).values(changed))
+    return repo
+
+
+def _commit_files(connection: Connection, composition: Composition, files: Sequence[FileEntry], message: str) -> Commit:
+    repo = find_repo(connection, *composition.name.split("/", 1))
+    assert repo is not None, "deleting a repo cancels its jobs, so no lease is left to publish with"
+    changes = {entry.path: entry for entry in files}
+    return write_commit(
+        connection,
+        repo.id,
+        changes,
+        message,
+        composition.author,
+        commit_id=composition.digest[:COMMIT_LENGTH],
+        replace_all=True,
+    )
+
+
+def _with_digest(connection: Connection, digest: str) -> Composition | None:
+    row = connection.execute(select(compositions).where(compositions.c.digest == digest, text(NOT_OVER))).one_or_none()
+    return None if row is None else _composition(row)
+
+
+def _row(connection: Connection, condition: ColumnElement[bool]) -> Row[Any]:
+    return connection.execute(select(compositions).where(condition)).one()
+
+
+def _may_see(caller: Token | None) -> ColumnElement[bool]:
+    if caller is not None and ANY_NAMESPACE in caller.namespaces:
+        return true()
+    same_repo = and_(compositions.c.name == repos.c.namespace + "/" + repos.c.name, visible_to(caller))
+    return exists().where(same_repo)
+
+
+def _composition(row: Row[Any]) -> Composition:
+    values = dict(row._mapping)
+    return Composition(**{"commit" if name == "commit_id" else name: value for name, value in values.items()})

@@ -1,0 +1,113 @@
+"""Changes to job rows inside a transaction. A family is a finaliser and its shards, locked as one.
+
+Every change of a family first locks the row of its oldest member: two that took their rows in different orders
+would wait for each other for ever, and an event with a smaller id could become visible after a larger one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from app.store.records import OPEN_STATES, Job, JobState, Json
+from app.store.subject import new_id, now
+from app.store.tables import compositions, events, jobs
+from merge_core.errors import ConflictError, NotFoundError
+
+PROGRESS = "progress"
+LEASE_COLUMNS = ("token", "leased_at")
+
+
+class LeaseLostError(ConflictError):
+    """The job was cancelled, finished or taken over: what this process made of it does not count."""
+
+
+def insert_job(
+    connection: Connection,
+    kind: str,
+    subject_id: str,
+    repo: str,
+    payload: Json,
+    *,
+    parent_id: str | None = None,
+    total: int = 0,
+) -> Job:
+    """A queued job, its first event with it."""
+    row: dict[str, Any] = {"id": new_id(), "kind": kind, "subject_id": subject_id, "repo": repo, "parent_id": parent_id}
+    row |= {"state": "queued", "payload": dict(payload), "done": 0, "total": total, "attempts": 0, "crashes": 0}
+    inserted = connection.execute(insert(jobs).values(**row, created_at=now()).returning(jobs)).one()
+    append_event(connection, row["id"], "queued", {})
+    return job_of(inserted)
+
+
+def lock_family(connection: Connection, job_id: str) -> Row[Any]:
+    """The job's row as it is once nobody else can change it or its family. Raises NotFoundError."""
+    parent = connection.execute(select(jobs.c.parent_id).where(jobs.c.id == job_id)).one_or_none()
+    if parent is None:
+        raise NotFoundError("no such job", where="job", found=job_id)
+    connection.execute(select(jobs.c.id).where(jobs.c.id == (parent.parent_id or job_id)).with_for_update())
+    return connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
+
+
+def start_root(connection: Connection, root_id: str) -> None:
+    """A finaliser counts as running once its first shard does, and so does its composition."""
+    waiting = (jobs.c.id == root_id) & (jobs.c.state == "queued")
+    started = update(jobs).where(waiting).values(state="running", started_at=now())
+    if connection.execute(started).rowcount:
+        append_event(connection, root_id, "running", {})
+    begun = (compositions.c.job_id == root_id) & (compositions.c.state == "queued")
+    connection.execute(update(compositions).where(begun).values(state="running"))
+
+
+def settle(connection: Connection, job_id: str, token: str, state: JobState, **values: Any) -> None:
+    """End the job, if `token` still holds its lease; LeaseLostError undoes the transaction otherwise."""
+    changed = {"state": state, "token": None, "finished_at": now(), **values}
+    done = connection.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.token == token).values(changed))
+    if not done.rowcount:
+        raise LeaseLostError("this job has moved on without this process", where="job", found=job_id)
+    append_event(connection, job_id, state, values.get("error") or {})
+
+
+def settle_family(connection: Connection, root_id: str, state: JobState, error: Json | None) -> None:
+    """End a job from outside, whoever holds its lease; its shards are cancelled, its composition ends likewise."""
+    moment = now()
+    family = (jobs.c.id == root_id) | (jobs.c.parent_id == root_id)
+    still_open = select(jobs.c.id).where(family, jobs.c.state.in_(OPEN_STATES))
+    for job_id in connection.execute(still_open).scalars().all():
+        values: dict[str, Any] = {
+            "state": state if job_id == root_id else "cancelled",
+            "token": None,
+            "finished_at": moment,
+        }
+        values |= {"error": error} if job_id == root_id else {}
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+        append_event(connection, job_id, str(values["state"]), (error or {}) if job_id == root_id else {})
+    ended = {"state": state, "error": error, "finished_at": moment}
+    owned = (compositions.c.job_id == root_id) & compositions.c.state.in_(OPEN_STATES)
+    connection.execute(update(compositions).where(owned).values(ended))
+
+
+def add_up(connection: Connection, job_id: str) -> None:
+    """Set the job's counts to the sums over its shards, and tell its followers."""
+    sums = select(func.sum(jobs.c.done).label("done"), func.sum(jobs.c.total).label("total"))
+    row = connection.execute(sums.where(jobs.c.parent_id == job_id)).one()
+    counts = {"done": int(row.done), "total": int(row.total)}
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(counts))
+    tell_progress(connection, job_id, counts)
+
+
+def tell_progress(connection: Connection, job_id: str, counts: Mapping[str, int]) -> None:
+    """A progress event in place of the one before: a long job leaves one row, not thousands."""
+    connection.execute(delete(events).where(events.c.job_id == job_id, events.c.kind == PROGRESS))
+    append_event(connection, job_id, PROGRESS, counts)
+
+
+def append_event(connection: Connection, job_id: str, kind: str, data: Mapping[str, Any]) -> None:
+    """Tell the job's followers, when the transaction commits."""
+    row = {"job_id": job_id, "kind": kind, "data": dict(data), "created_at": now()}
+    connection.execute(insert(events).values(row))
+
+
+def job_of(row: Row[Any]) -> Job:
+    """The record of a row."""
+    return Job(**{name: value for name, value in row._mapping.items() if name not in LEASE_COLUMNS})

@@ -1,0 +1,168 @@
+"""What the store hands out: frozen rows, with nothing of SQL in them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, Literal, TypeVar
+
+Scope = Literal["read", "write", "admin"]
+RepoKind = Literal["files", "base", "delta", "composition"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+DeltaState = Literal["ok", "refused", "files"]
+Json = Mapping[str, Any]
+Item = TypeVar("Item")
+
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")  # each includes those before it
+OPEN_STATES: tuple[JobState, ...] = ("queued", "running")
+ANY_NAMESPACE = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Who is asking. The secret itself is never kept: only its hash is in the table."""
+
+    id: str
+    name: str
+    scopes: frozenset[str]
+    namespaces: frozenset[str]
+    created_at: datetime
+
+    def allows(self, scope: Scope, namespace: str | None = None) -> bool:
+        """True when some scope of the token includes `scope`, in `namespace` where one is given."""
+        reaches = any(SCOPES.index(scope) <= SCOPES.index(held) for held in SCOPES if held in self.scopes)
+        return reaches and (namespace is None or bool(self.namespaces & {ANY_NAMESPACE, namespace}))
+
+
+# Who the service itself is, and every caller of a service that has no token (loopback only).
+# `None` in place of a token means a caller without one: public repos only.
+EVERYBODY = Token("open", "open", frozenset(SCOPES), frozenset({ANY_NAMESPACE}), datetime.fromtimestamp(0, UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """A named history of commits; `head` is None until the first commit."""
+
+    id: int
+    namespace: str
+    name: str
+    kind: RepoKind
+    private: bool
+    head: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def full_name(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One state of a repo's files; `id` is 40 hex digits."""
+
+    id: str
+    repo_id: int
+    parent: str | None
+    message: str
+    author: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file in a commit: its path inside the repo, and the blob with its bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaRecord:
+    """What ingesting one commit of a repo found: a delta, a base or plain files, or why it was refused."""
+
+    id: str
+    repo: str
+    commit: str
+    base: str | None
+    kind: str
+    format: str
+    state: DeltaState
+    reason: str | None
+    summary: Json
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A recipe being built or built; `commit` is set when its files are in the repo `name`."""
+
+    id: str
+    name: str
+    recipe: Json
+    digest: str
+    state: JobState
+    plan: Json
+    shard_count: int
+    private: bool
+    author: str
+    job_id: str
+    commit: str | None
+    error: Json | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Asynchronous work. `done` of `total` is in bytes; a finaliser's counts are the sums over its shards.
+
+    `repo` says who may see it: those who may read that repo. `crashes` counts the processes it has taken down.
+    """
+
+    id: str
+    kind: str
+    subject_id: str
+    repo: str
+    parent_id: str | None
+    state: JobState
+    payload: Json
+    done: int
+    total: int
+    attempts: int
+    crashes: int
+    result: Json | None
+    error: Json | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def is_open(self) -> bool:
+        """True while the job may still change."""
+        return self.state in OPEN_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job; ids grow within a job and are never used twice."""
+
+    id: int
+    job_id: str
+    kind: str
+    data: Json
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """A stretch of a listing; `next_cursor` asks for the one after it, None at the end."""
+
+    items: tuple[Item, ...]
+    next_cursor: str | None
+
+
+def may_read(caller: Token | None, repo: Repo) -> bool:
+    """Public repos for everybody, private ones for tokens of their namespace."""
+    return not repo.private or (caller is not None and caller.allows("read", repo.namespace))

@@ -1,0 +1,34 @@
+"""The records: one door to the tables, whose subjects have a file each."""
+
+from app.settings import Settings
+from app.store.blob_records import BlobRecords
+from app.store.compositions import CompositionRecords
+from app.store.database import Database
+from app.store.deletion import Deletion
+from app.store.deltas import DeltaRecords
+from app.store.jobs import JobRecords
+from app.store.migrate import migrate
+from app.store.repos import RepoRecords
+from app.store.tokens import TokenRecords
+
+
+class Store(TokenRecords, RepoRecords, BlobRecords, DeltaRecords, CompositionRecords, JobRecords, Deletion):
+    """Every subject's questions and changes, each a transaction of its own."""
+
+    def __init__(self, database_url: str) -> None:
+        super().__init__(Database(database_url))
+
+    def migrate(self) -> None:
+        """Bring the tables up to date; does nothing when they are."""
+        migrate(self._database.engine)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+
+def open_store(settings: Settings) -> Store:
+    """The store of these settings, its tables up to date."""
+    store = Store(settings.database_url)
+    store.migrate()
+    return store

@@ -1,0 +1,184 @@
+"""The tables, one description for SQLite and PostgreSQL. A change here needs a migration beside it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+NOT_OVER = "state IN ('queued', 'running', 'done')"
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time in UTC as whole microseconds since 1970: the same on every database, and exact."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> int | None:
+        """To microseconds."""
+        return None if value is None else (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: Any | None, _dialect: Dialect) -> datetime | None:
+        """From microseconds."""
+        return None if value is None else EPOCH + value * MICROSECOND
+
+
+# SQLite numbers rows by itself only where the column is exactly INTEGER.
+Serial = BigInteger().with_variant(Integer(), "sqlite")
+# NULL where there is nothing, not the JSON text "null".
+Document = JSON(none_as_null=True)
+
+metadata = MetaData()
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("secret_sha256", String(64), nullable=False, unique=True),
+    Column("scopes", Document, nullable=False),
+    Column("namespaces", Document, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+repos = Table(
+    "repos",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("namespace", String(96), nullable=False),
+    Column("name", String(96), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("private", Boolean, nullable=False),
+    Column("head", String(40)),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    UniqueConstraint("namespace", "name"),
+    sqlite_autoincrement=True,
+)
+
+commits = Table(
+    "commits",
+    metadata,
+    Column("key", Serial, primary_key=True, autoincrement=True),
+    Column("repo_id", ForeignKey("repos.id", ondelete="CASCADE"), nullable=False),
+    Column("id", String(40), nullable=False),
+    Column("parent", String(40)),
+    Column("message", Text, nullable=False),
+    Column("author", String(200), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("repo_id", "id"),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+# Who has sent a blob's bytes: they may commit it before any repo they read has it.
+blob_owners = Table(
+    "blob_owners",
+    metadata,
+    Column("sha256", ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True),
+    Column("owner", String(32), primary_key=True),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("commit_key", ForeignKey("commits.key", ondelete="CASCADE"), primary_key=True),
+    Column("path", String(1024), primary_key=True),
+    Column("sha256", ForeignKey("blobs.sha256"), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+)
+
+deltas = Table(
+    "deltas",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("commit_key", ForeignKey("commits.key", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("base", String(1024)),
+    Column("kind", String(16), nullable=False),
+    Column("format", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("summary", Document, nullable=False),
+    Column("created_at", Moment, nullable=False, index=True),
+)
+
+compositions = Table(
+    "compositions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(200), nullable=False, index=True),
+    Column("recipe", Document, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("plan", Document, nullable=False),
+    Column("shard_count", Integer, nullable=False),
+    Column("private", Boolean, nullable=False),
+    Column("author", String(200), nullable=False),
+    Column("job_id", String(32), nullable=False),
+    Column("commit_id", String(40)),
+    Column("error", Document),
+    Column("created_at", Moment, nullable=False, index=True),
+    Column("finished_at", Moment),
+    # Nothing is built twice; what failed or was cancelled may be asked for again.
+    Index("one_per_digest", "digest", unique=True, sqlite_where=text(NOT_OVER), postgresql_where=text(NOT_OVER)),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("subject_id", String(256), nullable=False),
+    Column("repo", String(200), nullable=False, index=True),
+    Column("parent_id", ForeignKey("jobs.id", ondelete="CASCADE"), index=True),
+    Column("state", String(16), nullable=False, index=True),
+    # The fence: who holds the lease. A commit that names another value changes nothing.
+    Column("token", String(32)),
+    Column("payload", Document, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("result", Document),
+    Column("error", Document),
+    Column("created_at", Moment, nullable=False, index=True),
+    Column("started_at", Moment),
+    Column("leased_at", Moment),
+    Column("finished_at", Moment),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("data", Document, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("events_of_a_job", "job_id", "id"),
+    sqlite_autoincrement=True,
+)

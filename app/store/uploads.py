@@ -1,0 +1,128 @@
+"""Uploads on their way to become blobs: files in one folder, gone when they break off or do not match."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from hashlib import file_digest, sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from app.store.files import PARTIAL
+from merge_core.errors import CapacityError, ConflictError, FileError
+
+STALE_S = 24 * 3600
+SPARE_BYTES = 64 << 20
+
+Take = Callable[[Path, str], None]
+
+
+class Upload:
+    """One upload. Leaving its `with` block without `finish` removes it, unless it is one in parts."""
+
+    def __init__(self, path: Path, take: Take, expected_sha256: str | None, size: int | None, keep: bool) -> None:
+        self._path = path
+        self._take = take
+        self._expected = expected_sha256
+        self._size = size
+        self._keep = keep
+        self._file = path.open("ab")
+        _lock(self._file.fileno())
+        self.received = self._file.tell()
+        self._digest = sha256() if self.received == 0 else None  # what came earlier was hashed by another process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if not self._keep:
+            self._path.unlink(missing_ok=True)
+
+    @property
+    def complete(self) -> bool:
+        """True when as many bytes are here as were announced."""
+        return self._size is not None and self.received == self._size
+
+    def write(self, piece: bytes) -> None:
+        """Add bytes at the end. Raises FileError when they are more than announced."""
+        if self._size is not None and self.received + len(piece) > self._size:
+            found = f"at least {self.received + len(piece)} bytes"
+            raise FileError("more bytes than announced", where="body", found=found, expected=f"{self._size} bytes")
+        self._file.write(piece)
+        self.received += len(piece)
+        if self._digest is not None:
+            self._digest.update(piece)
+
+    def finish(self) -> tuple[str, int]:
+        """Make it a blob; its sha256 and size. Raises FileError, and removes it, when either is not as announced."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._keep = False
+        self._check("size in bytes", self.received, self._size)
+        found = self._digest.hexdigest() if self._digest else _hash(self._path)
+        self._check("sha256", found, self._expected)
+        self._take(self._path, found)
+        return found, self.received
+
+    def _check(self, what: str, found: object, expected: object) -> None:
+        if expected is not None and found != expected:
+            raise FileError("the upload is not what was announced", where=what, found=found, expected=expected)
+
+
+class Uploads:
+    """The folder of uploads."""
+
+    def __init__(self, folder: Path, take: Take) -> None:
+        self._folder = folder
+        self._take = take
+
+    def begin(self, sha256: str | None, size: int | None) -> Upload:
+        """A new upload, under a name nobody else has."""
+        self._make_room(size or 0)
+        return Upload(self._folder / f"{os.urandom(16).hex()}{PARTIAL}", self._take, sha256, size, keep=False)
+
+    def resume(self, owner: str, sha256: str, size: int) -> Upload:
+        """The owner's upload of this blob, where it was left."""
+        self._make_room(size - self.received(owner, sha256))
+        return Upload(self._path(owner, sha256), self._take, sha256, size, keep=True)
+
+    def received(self, owner: str, sha256: str) -> int:
+        """Bytes here of the owner's upload of this blob."""
+        try:
+            return self._path(owner, sha256).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def clean(self) -> None:
+        """Remove what nobody has added to for a day."""
+        oldest = time.time() - STALE_S
+        for path in self._folder.glob(f"*{PARTIAL}"):
+            if path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
+
+    def _path(self, owner: str, digest: str) -> Path:
+        return self._folder / f"{sha256(owner.encode()).hexdigest()[:16]}-{digest}{PARTIAL}"
+
+    def _make_room(self, wanted: int) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        numbers = os.statvfs(self._folder)
+        free = numbers.f_bavail * numbers.f_frsize
+        if wanted + SPARE_BYTES > free:
+            raise CapacityError("not enough disk", where="body", found=f"{free} bytes free", expected=f"{wanted} bytes")
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ConflictError("another request is sending this blob", where="sha256") from None
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
