@@ -1,0 +1,144 @@
+"""Trim, elect, merge in numba: a stretch of all models at a time, so that nothing but inputs and output leaves L1.
+
+Every choice is made outside the loops over elements; each of these is a few vector instructions.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from kernels.bits import bits_of_float
+from kernels.checks import Floats, Integers
+from kernels.compiled import compiled, inlined
+
+STRETCH = 2048
+ZERO, ONE = np.float32(0), np.float32(1)
+
+
+@inlined
+def _keep_from(row: Any, limit: Any, kept: Any) -> None:
+    """Zero what is below `limit`, the bits of a magnitude."""
+    for i in range(row.size):
+        bits = np.uint32(bits_of_float(row[i]) & np.uint32(0x7FFFFFFF))
+        kept[i] = row[i] if bits >= limit else ZERO
+
+
+@compiled
+def _trim(row: Floats, magnitude: Any, ties: int, kept: Floats) -> None:
+    """Keep what exceeds `magnitude`, and what equals it among the first `ties` elements."""
+    bits = np.uint32(bits_of_float(magnitude) & np.uint32(0x7FFFFFFF))
+    first = min(max(ties, 0), row.size)
+    _keep_from(row[:first], bits, kept[:first])
+    _keep_from(row[first:], np.uint32(bits + np.uint32(1)), kept[first:])
+
+
+@compiled
+def _vote(kept: Floats, weight: Any, elect: int, votes: Floats) -> None:
+    if elect == 0:
+        for i in range(votes.size):
+            votes[i] = votes[i] + weight * kept[i]
+    elif elect == 1:
+        for i in range(votes.size):
+            votes[i] = votes[i] + kept[i]
+    else:
+        for i in range(votes.size):
+            x = kept[i]
+            votes[i] = votes[i] + (ONE if x > ZERO else (-ONE if x < ZERO else ZERO))
+
+
+@compiled
+def _signs(votes: Floats, zero_vote_sign: Any) -> None:
+    for i in range(votes.size):
+        vote = votes[i]
+        votes[i] = ONE if vote > ZERO else (-ONE if vote < ZERO else zero_vote_sign)
+
+
+@compiled
+def _add_agreeing(
+    kept: Floats, weight: Any, ballot: Any, share: Any, signs: Floats, out: Floats, shares: Floats
+) -> None:
+    for i in range(out.size):
+        agrees = ballot * kept[i] * signs[i] > ZERO
+        out[i] = out[i] + (weight * kept[i] if agrees else ZERO)
+        shares[i] = shares[i] + (share if agrees else ZERO)
+
+
+@compiled
+def _largest_agreeing(kept: Floats, weight: Any, ballot: Any, signs: Floats, out: Floats) -> None:
+    for i in range(out.size):
+        value = weight * kept[i]
+        is_larger = (ballot * kept[i] * signs[i] > ZERO) & (abs(value) > abs(out[i]))
+        out[i] = value if is_larger else out[i]
+
+
+@compiled
+def _divide(out: Floats, shares: Floats) -> None:
+    for i in range(out.size):
+        out[i] = out[i] / shares[i] if shares[i] > ZERO else ZERO
+
+
+@compiled
+def _elect(
+    deltas: Floats,
+    weights: Floats,
+    magnitudes: Floats,
+    ties: Integers,
+    lo: int,
+    elect: int,
+    kept: Floats,
+    votes: Floats,
+) -> None:
+    votes[:] = ZERO
+    for model in range(weights.size):
+        row = kept[model, : votes.size]
+        _trim(deltas[model, lo : lo + votes.size], magnitudes[model], ties[model] - lo, row)
+        _vote(row, weights[model], elect, votes)
+
+
+@compiled
+def _merge(kept: Floats, weights: Floats, signs: Floats, how: int, elect: int, out: Floats, shares: Floats) -> None:
+    out[:] = ZERO
+    shares[:] = ZERO
+    for model in range(weights.size):
+        row, weight = kept[model, : out.size], weights[model]
+        ballot = weight if elect == 0 else ONE
+        if how == 3:
+            _largest_agreeing(row, weight, ballot, signs, out)
+        else:
+            _add_agreeing(row, weight, ballot, abs(weight) if how == 0 else ONE, signs, out, shares)
+    if how < 2:
+        _divide(out, shares)
+
+
+@compiled
+def trim_elect(
+    deltas: Floats,
+    weights: Floats,
+    magnitudes: Floats,
+    ties: Integers,
+    how: int,
+    elect: int,
+    zero_vote_sign: Any,
+    out: Floats,
+) -> None:
+    kept = np.empty((weights.size, STRETCH), np.float32)
+    scratch = np.empty((2, STRETCH), np.float32)
+    for lo in range(0, out.size, STRETCH):
+        part = out[lo : lo + STRETCH]
+        votes, shares = scratch[0, : part.size], scratch[1, : part.size]
+        _elect(deltas, weights, magnitudes, ties, lo, elect, kept, votes)
+        _signs(votes, zero_vote_sign)
+        _merge(kept, weights, votes, how, elect, part, shares)
+
+
+@compiled
+def sign_balance(deltas: Floats, weights: Floats, magnitudes: Floats, ties: Integers, elect: int) -> Any:
+    kept = np.empty((weights.size, STRETCH), np.float32)
+    scratch = np.empty(STRETCH, np.float32)
+    balance: Any = 0
+    for lo in range(0, deltas.shape[1], STRETCH):
+        votes = scratch[: min(STRETCH, deltas.shape[1] - lo)]
+        _elect(deltas, weights, magnitudes, ties, lo, elect, kept, votes)
+        for i in range(votes.size):
+            balance += np.int64(votes[i] > ZERO) - np.int64(votes[i] < ZERO)
+    return balance
