@@ -2,6 +2,7 @@
 
     StockpotError
     ├── InputError               what came from outside is not acceptable
+    │   ├── MalformedError       a text is not the JSON or YAML that it should be
     │   ├── FileError            a file's bytes are broken, truncated or unsafe
     │   ├── RecipeError          a field of a recipe is wrong, or does not fit the tensors it names
     │   └── UnsupportedError     well formed, and refused by name with the reason
@@ -46,6 +47,10 @@ class StockpotError(Exception):
 
 class InputError(StockpotError):
     """What came from outside is not acceptable."""
+
+
+class MalformedError(InputError):
+    """A text is not the JSON or YAML that it should be."""
 
 
 class FileError(InputError):

@@ -1,0 +1,37 @@
+"""The command `stockpot`: one file for each subcommand, and one line here.
+
+Nothing heavy is imported before a subcommand needs it: `stockpot merge` loads neither torch nor a web server.
+"""
+
+import sys
+
+import typer
+
+from app.command import merge, methods, plan, serve, tokens, worker
+from app.command.output import report_error
+from merge_core.errors import StockpotError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+command = typer.Typer(
+    name="stockpot",
+    help="Merge models on this machine, or run and use a service that does.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for module in (merge, plan, methods, serve, worker):
+    command.command()(getattr(module, module.__name__.rpartition(".")[2]))
+command.add_typer(tokens.group, name="tokens")
+
+
+def main() -> None:
+    """Run the command line; an error that Stockpot names ends with exit code 2 and one sentence."""
+    try:
+        command()
+    except StockpotError as error:
+        report_error(error, as_json="--json" in sys.argv)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,81 @@
+"""`stockpot merge RECIPE OUT`: build a composition on this machine, without a server."""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.command.output import human_size, print_json, progress_bar, warn
+from app.command.recipes import parse_size, plan_file
+from merge_core.errors import ConflictError
+from merge_core.execute import execute
+
+
+def merge(
+    recipe: Annotated[
+        Path, typer.Argument(help="The recipe, YAML or JSON; its sources are folders or safetensors files.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Threads; the bytes do not depend on it.")
+    ] = None,
+    memory: Annotated[str | None, typer.Option(help="Most memory beside the mapped inputs, such as 1GiB.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace OUT when it is there.")] = False,
+    fsync: Annotated[bool, typer.Option(help="Wait until the files are safe on disk.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Build RECIPE into OUT. OUT appears when it is complete, and not before."""
+    started = time.monotonic()
+    _refuse_existing(out, overwrite)
+    budget = parse_size(memory)
+    plan = plan_file(recipe, budget)
+    wanted = threads or os.cpu_count() or 1
+    affordable = wanted if budget is None or plan.memory_bytes == 0 else max(budget // plan.memory_bytes, 1)
+    warn(plan.warnings)
+    with _appearing(out, overwrite) as folder, progress_bar(f"merging {out.name}", shown=not json) as progress:
+        files = execute(plan, folder, threads=min(wanted, affordable), durable=fsync, on_progress=progress)
+        names = sorted(file.relative_to(folder).as_posix() for file in files)
+    seconds = time.monotonic() - started
+    if json:
+        print_json(
+            {
+                "folder": str(out),
+                "files": names,
+                "bytes": plan.total_bytes,
+                "seconds": seconds,
+                "warnings": list(plan.warnings),
+            }
+        )
+    else:
+        typer.echo(f"{out}: {human_size(plan.total_bytes)} in {len(plan.shards)} file(s), {seconds:.2f} s")
+
+
+def _refuse_existing(out: Path, overwrite: bool) -> None:
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if (out.exists() or out.is_symlink()) and not (overwrite and out.is_dir()):
+        raise ConflictError(
+            "the output is there already", where=str(out), expected="a new folder, or --overwrite for a folder"
+        )
+
+
+@contextmanager
+def _appearing(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder beside `out` that takes its name when the block ends well, and is removed when it does not."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.parent / f".{out.name}.{secrets.token_hex(4)}.partial"
+    folder.mkdir()
+    try:
+        yield folder
+        _refuse_existing(out, overwrite)
+        if out.exists():
+            shutil.rmtree(out)
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,52 @@
+"""A recipe file on disk, with sources that are paths."""
+
+from pathlib import Path
+
+from merge_core.documents import parse_json, parse_yaml
+from merge_core.errors import CapacityError, InputError, NotFoundError
+from merge_core.plan import Plan, make_plan
+from merge_core.recipe import Recipe
+from merge_core.sources import Source, folder_source
+
+MOST_BYTES = 1 << 20
+UNITS = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "b": 1}
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML or JSON file. Raises NotFoundError, MalformedError or RecipeError."""
+    if not path.is_file():
+        raise NotFoundError("no such recipe", where=str(path), expected="a YAML or JSON file")
+    if path.stat().st_size > MOST_BYTES:
+        raise CapacityError(
+            "the recipe is too large",
+            where=str(path),
+            found=f"{path.stat().st_size} bytes",
+            expected=f"at most {MOST_BYTES}",
+        )
+    parse = parse_json if path.suffix == ".json" else parse_yaml
+    return Recipe.parse(parse(path.read_bytes()))
+
+
+def plan_file(path: Path, memory_bytes: int | None = None) -> Plan:
+    """The plan of a recipe file; a source is looked for from here, then from the recipe's folder."""
+
+    def resolve(name: str) -> Source:
+        is_here = Path(name).expanduser().exists()
+        return folder_source(name) if is_here else folder_source(name, path.parent)
+
+    return make_plan(read_recipe(path), resolve, memory_bytes)
+
+
+def parse_size(text: str | None) -> int | None:
+    """`1GiB`, `512 MiB`, `2000000000` in bytes. Raises InputError."""
+    if text is None:
+        return None
+    number = text.strip().lower()
+    unit = next((unit for unit in UNITS if number.endswith(unit)), "")
+    try:
+        size = int(float(number.removesuffix(unit)) * UNITS.get(unit, 1))
+    except (ValueError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise InputError("not a size", where="--memory", found=repr(text), expected="such as 1GiB, 512MiB or 2GB")
+    return size
