@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 
 from merge_core.deltas import Absent, Delta, Replacement
 from merge_core.errors import RecipeError, nearest
-from merge_core.formats.stored import StoredTensor
 from merge_core.methods import Method
 from merge_core.methods.linear import Linear
 from merge_core.methods.task_arithmetic import TaskArithmetic
 from merge_core.recipe import Recipe, TensorRule
+from merge_core.stored import StoredTensor
 from merge_core.tensors import BY_LABEL, DType, TensorSpec
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from kernels.low_rank_add import low_rank_add
 from kernels.storage import widen
 from merge_core.deltas.contract import Rows
-from merge_core.formats.stored import StoredTensor
+from merge_core.stored import StoredTensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kernels.storage import widen, widen_difference
 from merge_core.deltas.contract import Rows
-from merge_core.formats.stored import StoredTensor
+from merge_core.stored import StoredTensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)

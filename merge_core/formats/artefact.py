@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from merge_core.deltas import Delta
-from merge_core.formats.stored import StoredTensor
+from merge_core.stored import StoredTensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from merge_core.deltas import Replacement
 from merge_core.errors import FileError, UnsupportedError
 from merge_core.formats.artefact import Artefact
 from merge_core.formats.safetensors_file import open_tensors, read_json
-from merge_core.formats.stored import StoredTensor
 from merge_core.sources import FileTree
+from merge_core.stored import StoredTensor
 
 NAME = "checkpoint"
 SINGLE = "model.safetensors"

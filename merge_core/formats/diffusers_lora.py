@@ -10,8 +10,8 @@ from merge_core.errors import FileError
 from merge_core.formats.artefact import Artefact
 from merge_core.formats.lora_factors import check_pairs, check_product
 from merge_core.formats.safetensors_file import open_tensors
-from merge_core.formats.stored import StoredTensor
 from merge_core.sources import FileTree
+from merge_core.stored import StoredTensor
 
 NAME = "diffusers_lora"
 WEIGHTS = "pytorch_lora_weights.safetensors"

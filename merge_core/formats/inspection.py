@@ -10,8 +10,8 @@ from merge_core.errors import FileError, UnsupportedError
 from merge_core.formats.artefact import Artefact
 from merge_core.formats.reading import read
 from merge_core.formats.safetensors_file import open_tensors, read_json
-from merge_core.formats.stored import StoredTensor
 from merge_core.sources import FileTree
+from merge_core.stored import StoredTensor
 
 SCAN = 1 << 20
 """Elements checked at a time, so that a scan keeps little in memory."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from merge_core.errors import FileError
-from merge_core.formats.stored import StoredTensor
+from merge_core.stored import StoredTensor
 
 
 def check_pairs(downs: Mapping[str, Any], ups: Mapping[str, Any], file: str) -> None:

@@ -12,8 +12,8 @@ from merge_core.formats.artefact import Artefact
 from merge_core.formats.lora_factors import check_pairs, check_product
 from merge_core.formats.peft_lora_config import CONFIG, LoraConfig, read_config
 from merge_core.formats.safetensors_file import open_tensors
-from merge_core.formats.stored import StoredTensor
 from merge_core.sources import FileTree
+from merge_core.stored import StoredTensor
 
 NAME = "peft_lora"
 WEIGHTS = "adapter_model.safetensors"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from merge_core.errors import FileError
 from merge_core.formats.safetensors_header import Header, header_length, parse_header
-from merge_core.formats.stored import StoredTensor
+from merge_core.stored import StoredTensor
 
 
 def read_header(path: Path, file: str | None = None) -> Header:
