@@ -1,5 +1,8 @@
 """The door to the queue. SQL says what is to be done; a message carries ids and nothing else."""
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 import structlog
 from redis import Redis
 from redis.backoff import ExponentialBackoff
@@ -7,17 +10,23 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
+from rq import Queue, Retry
+from rq.command import send_stop_job_command
+from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
+from rq.job import Dependency, JobStatus
+from rq.job import Job as Message
+from rq.serializers import JSONSerializer
 
 from app.settings import Settings
+from app.store.compositions import FINALISER, SHARD
 from app.store.records import Commit, Composition, Job, Repo
 from app.store.store import Store
 from merge_core.errors import NotFoundError
 
 PERFORM = "app.jobs.perform.perform"
-SERIALIZER = "json"
 INGEST = "ingest"
 # Earlier queues come first: looking at an upload takes milliseconds, building may take hours.
-QUEUE_OF = {INGEST: "stockpot-quick", "composition": "stockpot-quick", "shard": "stockpot-build"}
+QUEUE_OF = {INGEST: "stockpot-quick", FINALISER: "stockpot-quick", SHARD: "stockpot-build"}
 QUEUES = tuple(dict.fromkeys(QUEUE_OF.values()))
 NO_TIMEOUT = -1  # the deadline is in SQL, where it also ends what a stuck process holds
 RESULT_TTL_S = 600
@@ -27,7 +36,7 @@ RESTARTS = 1000  # after a lost worker; how often a job may take its own process
 log = structlog.get_logger("stockpot.queue")
 
 
-def connect(settings: Settings) -> "Redis":
+def connect(settings: Settings) -> Redis:
     """A client that outlives a restart of the server."""
     return Redis.from_url(
         settings.redis_url or "",
@@ -42,7 +51,7 @@ def connect(settings: Settings) -> "Redis":
 class Jobs:
     """What the HTTP side asks of the queue. None of it fails when the queue is away: SQL keeps it, and it follows."""
 
-    def __init__(self, settings: Settings, store: Store, connection: "Redis | None" = None) -> None:
+    def __init__(self, settings: Settings, store: Store, connection: Redis | None = None) -> None:
         self._store = store
         self._redis = connection or connect(settings)
 
@@ -52,7 +61,7 @@ class Jobs:
         if job is None:
             raise NotFoundError("no such job", where="composition", found=composition.id)
         if job.is_open:
-            self.enqueue_all([*self._store.shards_of(job.id), job])
+            self.enqueue_all([job, *self._store.shards_of(job.id)])
         return job
 
     def submit_ingest(self, repo: Repo, commit: Commit) -> Job:
@@ -71,19 +80,64 @@ class Jobs:
             raise NotFoundError("no such job", where="job", found=job_id)
         return job
 
-    def enqueue_all(self, jobs: list[Job]) -> None:
-        """Queue those jobs, given in order, that are open and not in the queue already."""
+    def enqueue_all(self, jobs: Iterable[Job]) -> None:
+        """Queue those jobs that are open and not in the queue already, each after what it waits for."""
         try:
-            for job in jobs:
+            for job in sorted(jobs, key=lambda job: job.kind == FINALISER):
                 if job.is_open:
                     self.enqueue(job)
         except RedisError as error:
             log.warning("the queue is away; the jobs follow when it is back", reason=str(error))
 
     def enqueue(self, job: Job) -> None:
-        """Queue one job, a finaliser behind those of its shards that are not done."""
-        raise NotImplementedError
+        """Queue one job, a finaliser behind those of its shards that are not done; nothing when it is there."""
+        queue = self.queue(QUEUE_OF[job.kind])
+        shards = self._store.shards_of(job.id) if job.kind == FINALISER else []
+        waits_for = [shard.id for shard in shards if shard.is_open]
+        message = queue.create_job(
+            PERFORM,
+            args=[job.id],
+            job_id=job.id,
+            timeout=NO_TIMEOUT,
+            result_ttl=RESULT_TTL_S,
+            failure_ttl=FAILURE_TTL_S,
+            retry=Retry(max=RESTARTS),
+            # A failed shard must not leave the finaliser waiting for ever: SQL decides what becomes of it.
+            depends_on=Dependency(waits_for, allow_failure=True) if waits_for else None,
+        )
+        if waits_for and Message.exists(job.id, connection=self._redis):
+            return
+        with suppress(DuplicateJobError):
+            queue.enqueue_job(message, unique=not waits_for)
+
+    def forget(self, job_id: str) -> None:
+        """Take the job's message out of the queue, whatever its state."""
+        with suppress(NoSuchJobError):
+            self._message(job_id).delete()
 
     def stop(self, job_id: str) -> None:
-        """Take the job out of the queue and kill the process at it, if any."""
-        raise NotImplementedError
+        """Kill the process at the job; take a job that nobody is at out of the queue. Fine when it is not there.
+
+        The command is sent once and may get lost: the reconciler repeats it, and the process itself asks SQL.
+        """
+        try:
+            message = self._message(job_id)
+            if message.get_status(refresh=False) == JobStatus.STARTED and message.worker_name:
+                send_stop_job_command(self._redis, job_id, serializer=JSONSerializer)
+            else:
+                message.delete()
+        except (NoSuchJobError, InvalidJobOperation):
+            pass
+        except RedisError as error:
+            log.warning("the queue is away; the process sees for itself that it is cancelled", reason=str(error))
+
+    def queue(self, name: str) -> Queue:
+        """One of QUEUES."""
+        return Queue(name, connection=self._redis, serializer=JSONSerializer)
+
+    def ping(self) -> None:
+        """Raises RedisError when the queue is away."""
+        self._redis.ping()
+
+    def _message(self, job_id: str) -> Message:
+        return Message.fetch(job_id, connection=self._redis, serializer=JSONSerializer)

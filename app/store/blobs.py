@@ -98,6 +98,10 @@ class Blobs:
         """True when the bytes are here."""
         return self._shelf.size(sha256) is not None
 
+    def check(self) -> None:
+        """Raises an error when the place where blobs are kept does not answer."""
+        self._shelf.size(sha256(b"").hexdigest())
+
     def delete(self, sha256: str) -> None:
         """Remove the bytes; fine when they are not here."""
         self._shelf.remove(sha256)

@@ -56,7 +56,7 @@ class CompositionRecords(Subject):
         query = select(compositions).where(column == id_or_name).order_by(compositions.c.created_at.desc()).limit(1)
         with self._database.read() as connection:
             row = connection.execute(query).first()
-            return None if row is None else _composition(row)
+            return None if row is None else composition_of(row)
 
     def composition_with_digest(self, digest: str) -> Composition | None:
         """The one under way or done with this digest."""
@@ -71,7 +71,7 @@ class CompositionRecords(Subject):
         query = query if state is None else query.where(compositions.c.state == state)
         query = after_newest(query, compositions, cursor).limit(limit + 1)
         with self._database.read() as connection:
-            found = [_composition(row) for row in connection.execute(query)]
+            found = [composition_of(row) for row in connection.execute(query)]
         return Page(tuple(found[:limit]), cursor_of(found[limit - 1]) if len(found) > limit else None)
 
     def publish_composition(self, job: Job, token: str, files: Sequence[FileEntry], message: str) -> Commit:
@@ -81,7 +81,7 @@ class CompositionRecords(Subject):
         """
         with self._database.write() as connection:
             row = lock_family(connection, job.id)
-            composition = _composition(_row(connection, compositions.c.job_id == job.id))
+            composition = composition_of(_row(connection, compositions.c.job_id == job.id))
             for entry in files:
                 add_blob(connection, entry.sha256, entry.size)
             commit = _commit_files(connection, composition, files, message)
@@ -93,17 +93,18 @@ class CompositionRecords(Subject):
 
 
 def _insert(connection: Connection, wanted: Composition, shard_bytes: Sequence[int]) -> Composition:
-    _reserve_repo(connection, wanted)
+    reserve_repo(connection, wanted)
     finaliser = insert_job(connection, FINALISER, wanted.id, wanted.name, {}, total=sum(shard_bytes))
     for shard, nbytes in enumerate(shard_bytes):
         payload = {"shard": shard}
         insert_job(connection, SHARD, wanted.id, wanted.name, payload, parent_id=finaliser.id, total=nbytes)
     names = ("id", "name", "recipe", "digest", "state", "plan", "shard_count", "private", "author", "created_at")
     values = {name: getattr(wanted, name) for name in names} | {"job_id": finaliser.id}
-    return _composition(connection.execute(insert(compositions).values(values).returning(compositions)).one())
+    return composition_of(connection.execute(insert(compositions).values(values).returning(compositions)).one())
 
 
-def _reserve_repo(connection: Connection, wanted: Composition) -> Repo:
+def reserve_repo(connection: Connection, wanted: Composition) -> Repo:
+    """The repo that a composition's files go to, made when there is none; ConflictError for one of another kind."""
     namespace, name = wanted.name.split("/", 1)
     repo = find_repo(connection, namespace, name)
     if repo is None:
@@ -133,7 +134,7 @@ def _commit_files(connection: Connection, composition: Composition, files: Seque
 
 def _with_digest(connection: Connection, digest: str) -> Composition | None:
     row = connection.execute(select(compositions).where(compositions.c.digest == digest, text(NOT_OVER))).one_or_none()
-    return None if row is None else _composition(row)
+    return None if row is None else composition_of(row)
 
 
 def _row(connection: Connection, condition: ColumnElement[bool]) -> Row[Any]:
@@ -147,6 +148,7 @@ def _may_see(caller: Token | None) -> ColumnElement[bool]:
     return exists().where(same_repo)
 
 
-def _composition(row: Row[Any]) -> Composition:
+def composition_of(row: Row[Any]) -> Composition:
+    """The record in a row."""
     values = dict(row._mapping)
     return Composition(**{"commit" if name == "commit_id" else name: value for name, value in values.items()})

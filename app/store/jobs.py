@@ -1,5 +1,6 @@
 """Jobs: the record of what is to be done, by whom it is being done, and what came of it."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 
@@ -171,6 +172,12 @@ class JobRecords(Subject):
             with suppress(LeaseLostError):  # it has ended since
                 self.fail(row.id, row.token, OVERDUE)
         return [row.id for row in found]
+
+    def states_of(self, job_ids: Collection[str]) -> dict[str, str]:
+        """The states of those jobs that exist."""
+        with self._database.read() as connection:
+            found = connection.execute(select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(job_ids)))
+            return {row.id: row.state for row in found}
 
     def open_jobs(self) -> list[Job]:
         """What is queued or running, the oldest first."""

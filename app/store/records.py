@@ -113,6 +113,11 @@ class Composition:
     created_at: datetime
     finished_at: datetime | None
 
+    @property
+    def is_open(self) -> bool:
+        """True while it may still change."""
+        return self.state in OPEN_STATES
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -104,7 +104,7 @@ class RepoRecords(Subject):
     def tree(self, commit: Commit) -> list[FileEntry]:
         """Every file of the commit, by path."""
         with self._database.read() as connection:
-            return _tree(connection, commit.repo_id, commit.id)
+            return tree_of(connection, commit.repo_id, commit.id)
 
     def commits(self, repo: Repo, revision: str = MAIN, limit: int = 1000) -> list[Commit]:
         """The history up to `revision`, the newest first."""
@@ -165,7 +165,7 @@ def write_commit(
     repo = _locked(connection, repo_id)
     if parent is not None and parent != repo.head:
         raise ConflictError("the repo has moved on", where="parent", found=parent, expected=repo.head or "no parent")
-    before = {entry.path: entry for entry in _tree(connection, repo.id, repo.head)} if repo.head else {}
+    before = {entry.path: entry for entry in tree_of(connection, repo.id, repo.head)} if repo.head else {}
     after = _changed({} if replace_all else before, changes)
     if repo.head and after == before:
         return _one_commit(connection, repo.id, repo.head)
@@ -240,7 +240,8 @@ def _one_commit(connection: Connection, repo_id: int, commit_id: str) -> Commit:
     return _commit(connection.execute(query).one())
 
 
-def _tree(connection: Connection, repo_id: int, commit_id: str) -> list[FileEntry]:
+def tree_of(connection: Connection, repo_id: int, commit_id: str) -> list[FileEntry]:
+    """Every file of a commit, by path."""
     query = (
         select(files.c.path, files.c.sha256, files.c.size)
         .join(commits, commits.c.key == files.c.commit_key)

@@ -1,18 +1,22 @@
 """The records: one door to the tables, whose subjects have a file each."""
 
 from app.settings import Settings
+from app.store.adoption import Adoption
 from app.store.blob_records import BlobRecords
 from app.store.compositions import CompositionRecords
 from app.store.database import Database
 from app.store.deletion import Deletion
 from app.store.deltas import DeltaRecords
+from app.store.figures import Figures
 from app.store.jobs import JobRecords
 from app.store.migrate import migrate
 from app.store.repos import RepoRecords
 from app.store.tokens import TokenRecords
 
 
-class Store(TokenRecords, RepoRecords, BlobRecords, DeltaRecords, CompositionRecords, JobRecords, Deletion):
+class Store(
+    TokenRecords, RepoRecords, BlobRecords, DeltaRecords, CompositionRecords, JobRecords, Adoption, Figures, Deletion
+):
     """Every subject's questions and changes, each a transaction of its own."""
 
     def __init__(self, database_url: str) -> None:

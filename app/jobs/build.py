@@ -1,0 +1,64 @@
+"""Building a composition: a job for each shard, then one that publishes what they made."""
+
+from app.jobs.perform import Work
+from app.jobs.staging import close_attempt, open_attempt
+from app.store.records import EVERYBODY, Composition, FileEntry
+from app.store.resolve import StoreResolve
+from merge_core.errors import ConflictError, NotFoundError
+from merge_core.execute import execute
+from merge_core.plan import Plan, make_plan
+from merge_core.recipe import Recipe
+
+
+def build_shard(work: Work) -> None:
+    """One shard, as a blob. Nothing is written where it could be taken for a finished file."""
+    composition = _composition(work)
+    plan = _plan(work, composition)
+    shard = int(work.job.payload["shard"])
+    folder = open_attempt(work.settings, work.job.id)
+    try:
+        [path] = execute(
+            plan,
+            folder,
+            threads=work.settings.threads,
+            shards=[shard],
+            durable=False,  # the blob store syncs what it takes
+            on_progress=work.lease.progress,
+            cancelled=work.lease.lost,
+        )
+        sha256, size = work.blobs.put_file(path)
+    finally:
+        close_attempt(work.settings, work.job.id)
+    result = {"path": plan.shards[shard].name, "sha256": sha256, "size": size}
+    work.store.finish(work.job.id, work.lease.token, result)
+
+
+def finish_composition(work: Work) -> None:
+    """Shards and side files become one commit of the composition's repo."""
+    composition = _composition(work)
+    plan = _plan(work, composition)
+    shards = [shard.result or {} for shard in work.store.shards_of(work.job.id)]
+    files = [FileEntry(result["path"], result["sha256"], result["size"]) for result in shards]
+    files += [FileEntry(path, *work.blobs.put_bytes(data)) for path, data in plan.side_files.items()]
+    work.store.publish_composition(work.job, work.lease.token, files, f"Compose {composition.digest[:12]}")
+
+
+def _composition(work: Work) -> Composition:
+    composition = work.store.get_composition(work.job.subject_id)
+    if composition is None:
+        raise NotFoundError("no such composition", where="composition", found=work.job.subject_id)
+    return composition
+
+
+def _plan(work: Work, composition: Composition) -> Plan:
+    """The plan anew, from the resolved recipe: as it is cheap, none is kept. It must be the one that was accepted."""
+    resolve = StoreResolve(work.store, work.blobs, EVERYBODY)
+    plan = make_plan(Recipe.parse(composition.recipe), resolve)
+    if plan.digest != composition.digest:
+        raise ConflictError(
+            "the plan is not the one that was accepted: its inputs or the engine have changed since",
+            where="digest",
+            found=plan.digest,
+            expected=composition.digest,
+        )
+    return plan

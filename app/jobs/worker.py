@@ -1,0 +1,78 @@
+"""A worker: takes one job at a time, each in a process of its own that can be killed."""
+
+import logging
+import os
+import signal
+import socket
+from contextlib import suppress
+from uuid import uuid4
+
+from redis import Redis
+from rq import Queue, Worker
+from rq.executions import Execution
+from rq.job import Job as Message
+from rq.serializers import JSONSerializer
+
+from app.jobs.processes import die_with
+from app.jobs.queue import QUEUES, connect
+from app.jobs.staging import close_attempt
+from app.settings import Settings
+from app.store.store import Store
+
+MONITORING_S = 5
+MAINTENANCE_S = 5
+WORKER_TTL_S = 20
+
+
+class PotWorker(Worker):
+    """RQ's worker with a short lease, and with processes that do not outlive it."""
+
+    def __init__(self, settings: Settings, connection: Redis) -> None:
+        super().__init__(
+            QUEUES,
+            name=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
+            connection=connection,
+            serializer=JSONSerializer,
+            job_monitoring_interval=MONITORING_S,
+            maintenance_interval=MAINTENANCE_S,
+            worker_ttl=WORKER_TTL_S,
+        )
+        self._settings = settings
+
+    def get_heartbeat_ttl(self, job: Message, working_time: float = 0.0) -> int:
+        """RQ's own adds a minute, in which nobody takes up the job of a dead worker."""
+        return self._settings.lease_s
+
+    def main_work_horse(self, job: Message, queue: Queue) -> None:
+        """In the job's process, right after the fork."""
+        assert self.pid is not None, "a worker that runs knows its process"
+        die_with(self.pid)
+        super().main_work_horse(job, queue)
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """Kill the job's process. RQ's own asks for a process group first, and gets ours when there is no process
+        yet or it has not made its group: that would kill the worker."""
+        if self.horse_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, sig)
+
+    def monitor_work_horse(self, job: Message, queue: Queue, execution: Execution) -> None:
+        """Until the job's process has ended, however it did."""
+        super().monitor_work_horse(job, queue, execution)
+        close_attempt(self._settings, job.id, self.name)
+
+    def handle_work_horse_killed(self, job: Message, retpid: int, ret_val: int, rusage: object) -> None:
+        """The process died by itself, most likely for want of memory: not to be tried for ever."""
+        cause = f"the job's process died of signal {os.WTERMSIG(ret_val)}" if ret_val else "the job's process died"
+        store = Store(self._settings.database_url)
+        try:
+            store.count_crash(job.id, cause)
+        finally:
+            store.close()  # the next fork must not inherit a connection
+
+
+def run_worker(settings: Settings) -> int:
+    """Work until told to stop."""
+    logging.getLogger("rq.worker").setLevel(logging.WARNING)
+    PotWorker(settings, connect(settings)).work(logging_level="WARNING")
+    return 0
