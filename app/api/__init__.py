@@ -1,0 +1,14 @@
+"""The routes under /v1: parse, call, return. A group of routes is one file plus one line in `ROUTERS`."""
+
+from app.api import compositions, deltas, files, health, jobs, plans, repos, tokens
+
+ROUTERS = (
+    health.router,
+    plans.router,
+    repos.router,
+    files.router,
+    compositions.router,
+    deltas.router,
+    jobs.router,
+    tokens.router,
+)

@@ -1,0 +1,67 @@
+"""Whether the service lives, whether its parts answer, and its figures for Prometheus."""
+
+from collections.abc import Callable, Iterable
+
+from fastapi import APIRouter, Response
+from obstore.exceptions import BaseError as ObjectStoreError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.api.services import Pot, Services
+from app.api.shapes import Health
+from app.store.store import Store
+from merge_core.errors import StockpotError
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="Is the process alive")
+def healthz() -> Health:
+    """Asks nothing of any other part."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", summary="Do database, queue and blobs answer", responses={503: {"model": Health}})
+def readyz(pot: Pot, response: Response) -> Health:
+    """Asks each part a small question; 503 when one does not answer."""
+    parts = {name: _answer(check) for name, check in _checks(pot).items()}
+    ready = all(answer == "ok" for answer in parts.values())
+    response.status_code = 200 if ready else 503
+    return Health(status="ok" if ready else "not ready", parts=parts)
+
+
+@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+def metrics(pot: Pot) -> Response:
+    """Requests and latency by route template, jobs by state, blobs and their bytes."""
+    return Response(generate_latest(pot.metrics), media_type=CONTENT_TYPE_LATEST)
+
+
+class StoreFigures(Collector):
+    """Counts that the database knows, asked when Prometheus asks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterable[Metric]:
+        jobs = GaugeMetricFamily("stockpot_jobs", "Jobs by state", labels=["state"])
+        for state, count in self._store.count_jobs().items():
+            jobs.add_metric([state], count)
+        count, size = self._store.count_blobs()
+        yield jobs
+        yield GaugeMetricFamily("stockpot_blobs", "Blobs kept", value=count)
+        yield GaugeMetricFamily("stockpot_blobs_bytes", "Bytes of all blobs", value=size)
+
+
+def _checks(pot: Services) -> dict[str, Callable[[], object]]:
+    return {"database": pot.store.has_tokens, "queue": pot.jobs.ping, "blobs": pot.blobs.check}
+
+
+def _answer(check: Callable[[], object]) -> str:
+    try:
+        check()
+    except (SQLAlchemyError, RedisError, ObjectStoreError, StockpotError, OSError) as error:
+        return type(error).__name__
+    return "ok"

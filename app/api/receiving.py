@@ -1,0 +1,157 @@
+"""Taking in a body as a blob: streamed to the disk, hashed on the way, in one go or in parts that resume."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from app.api.bodies import declared_length, refuse_encoding
+from app.api.names import check_sha256
+from app.api.services import Services
+from app.problems import MalformedError, TooLargeError
+from app.store.records import Token
+from app.store.uploads import Upload
+from merge_core.errors import ConflictError, InputError
+
+PIECE_BYTES = 1 << 20
+_SPAN = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is here of a blob after a request; `received` < `size` while parts are still to come."""
+
+    sha256: str
+    size: int
+    received: int
+
+    @property
+    def complete(self) -> bool:
+        return self.received == self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A Content-Range: bytes `first` up to `stop` of `total`; `*` asks how far the upload is, first = stop = None."""
+
+    first: int | None
+    stop: int | None
+    total: int
+
+
+async def take_in(request: Request, pot: Services, owner: Token, sha256: str | None) -> Arrival:
+    """Stream the body into a blob that `owner` may then commit.
+
+    Raises TooLargeError, FileError for another hash or length than announced, ConflictError for a part that
+    does not follow the one before. What breaks off leaves nothing, except parts, which wait for the next.
+    """
+    refuse_encoding(request)
+    span = content_span(request.headers)
+    limit = pot.settings.max_file_bytes
+    _check_limit(span.total if span else declared_length(request) or 0, limit)
+    if span is None:
+        return await _whole(request, pot, owner, sha256, limit)
+    if sha256 is None:
+        raise InputError(
+            "an upload in parts needs its sha256", where="header X-Content-SHA256", expected="64 hex digits"
+        )
+    return await _part(request, pot, owner, sha256, span)
+
+
+def announced_sha256(header: str | None, query: str | None) -> str | None:
+    """The sha256 that a request announces, by header or query."""
+    values = {
+        check_sha256(value, where)
+        for value, where in ((header, "header X-Content-SHA256"), (query, "query sha256"))
+        if value is not None
+    }
+    if len(values) > 1:
+        raise InputError(
+            "header and query announce different hashes", where="query sha256", found=query, expected=header
+        )
+    return next(iter(values), None)
+
+
+def received_so_far(pot: Services, owner: Token, sha256: str) -> int:
+    """Bytes here of an upload in parts; all of them when the caller may read the finished blob."""
+    size = pot.store.blob_size(sha256)
+    if size is not None and pot.store.may_read_blob(owner, sha256):
+        return size
+    return pot.blobs.received(owner.id, sha256)
+
+
+def content_span(headers: Mapping[str, str]) -> Span | None:
+    """The Content-Range of a part, None without one."""
+    value = headers.get("content-range")
+    if value is None:
+        return None
+    match = _SPAN.fullmatch(value.strip())
+    if match is None:
+        raise _bad_span(value)
+    first, last, total = (None if group is None else int(group) for group in match.groups())
+    assert total is not None
+    if first is None or last is None:
+        return Span(None, None, total)
+    if not first <= last < total:
+        raise _bad_span(value)
+    return Span(first, last + 1, total)
+
+
+async def _whole(request: Request, pot: Services, owner: Token, sha256: str | None, limit: int) -> Arrival:
+    with await run_in_threadpool(pot.blobs.open_upload, sha256, declared_length(request)) as upload:
+        await _pour(request, upload, limit)
+        found, size = await run_in_threadpool(upload.finish)
+    await run_in_threadpool(pot.store.record_blob, found, size, owner)
+    return Arrival(found, size, size)
+
+
+async def _part(request: Request, pot: Services, owner: Token, sha256: str, span: Span) -> Arrival:
+    if span.first is None or span.stop is None:
+        received = await run_in_threadpool(received_so_far, pot, owner, sha256)
+        return Arrival(sha256, span.total, min(received, span.total))
+    with await run_in_threadpool(pot.blobs.resume_upload, owner.id, sha256, span.total) as upload:
+        _check_follows(upload, span.first)
+        await _pour(request, upload, span.stop)
+        received = upload.received
+        if upload.complete:
+            await run_in_threadpool(upload.finish)
+    if received == span.total:
+        await run_in_threadpool(pot.store.record_blob, sha256, received, owner)
+    return Arrival(sha256, span.total, received)
+
+
+async def _pour(request: Request, upload: Upload, most: int) -> None:
+    """Write the body in pieces large enough that changing threads costs nothing."""
+    pending = bytearray()
+    async for chunk in request.stream():
+        pending += chunk
+        _check_limit(upload.received + len(pending), most)
+        if len(pending) >= PIECE_BYTES:
+            await run_in_threadpool(upload.write, bytes(pending))
+            pending.clear()
+    if pending:
+        await run_in_threadpool(upload.write, bytes(pending))
+
+
+def _check_follows(upload: Upload, first: int) -> None:
+    if first != upload.received:
+        raise ConflictError(
+            "this part does not follow what is here",
+            where="header Content-Range",
+            found=f"bytes from {first}",
+            expected=f"bytes from {upload.received}",
+        )
+
+
+def _check_limit(size: int, most: int) -> None:
+    if size > most:
+        raise TooLargeError(
+            "the body is too large", where="body", found=f"at least {size} bytes", expected=f"at most {most}"
+        )
+
+
+def _bad_span(value: str) -> MalformedError:
+    expected = "bytes first-last/total, or bytes */total to ask how far the upload is"
+    return MalformedError("not a range of a body", where="header Content-Range", found=repr(value), expected=expected)

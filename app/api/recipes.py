@@ -1,0 +1,71 @@
+"""From a recipe in a request to a plan: parsed, its sources found and pinned to commits, checked against headers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from app.api.names import check_name, check_revision
+from app.api.services import Services
+from app.store.records import Commit, Repo, Token, may_read
+from app.store.resolve import StoreResolve
+from merge_core.errors import InputError, NotFoundError, RecipeError, nearest
+from merge_core.plan import Plan, make_plan
+from merge_core.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A recipe whose sources are commits; `is_private` when one of them is hidden from other namespaces."""
+
+    recipe: Recipe
+    is_private: bool
+
+
+def planned(pot: Services, token: Token, data: dict[str, Any]) -> tuple[Pinned, Plan]:
+    """The plan of the recipe in `data` for a caller; every error that headers show comes out here."""
+    pinned = _pinned(pot, token, _parsed(data))
+    resolve = StoreResolve(pot.store, pot.blobs, token)
+    return pinned, make_plan(pinned.recipe, resolve, pot.settings.memory_bytes // pot.settings.threads)
+
+
+def _parsed(data: dict[str, Any]) -> Recipe:
+    try:
+        return Recipe.parse(data)
+    except RecipeError as error:
+        where = f"recipe.{error.where}" if error.where and error.where != "recipe" else "recipe"
+        raise RecipeError(error.message, where=where, found=error.found, expected=error.expected) from None
+
+
+def _pinned(pot: Services, token: Token, recipe: Recipe) -> Pinned:
+    names, is_private = {}, False
+    for where, source in _sources(recipe, "recipe"):
+        repo, commit = _commit_of(pot, token, source, where)
+        names[source] = f"{repo.full_name}@{commit.id}"
+        is_private = is_private or repo.private
+    return Pinned(recipe.with_sources(names), is_private)
+
+
+def _sources(recipe: Recipe, where: str) -> Iterator[tuple[str, str]]:
+    """Every source with the path of its field."""
+    if recipe.base is not None:
+        yield f"{where}.base", recipe.base
+    for index, ingredient in enumerate(recipe.ingredients):
+        field = f"{where}.ingredients[{index}].source"
+        if isinstance(ingredient.source, Recipe):
+            yield from _sources(ingredient.source, field)
+        else:
+            yield field, ingredient.source
+
+
+def _commit_of(pot: Services, token: Token, source: str, where: str) -> tuple[Repo, Commit]:
+    full_name, _, revision = source.partition("@")
+    namespace, slash, name = full_name.partition("/")
+    if not slash:
+        raise InputError(
+            "not a source", where=where, found=repr(source), expected="namespace/name or namespace/name@revision"
+        )
+    repo = pot.store.get_repo(check_name(namespace, where), check_name(name, where))
+    if repo is None or not may_read(token, repo):
+        known = pot.store.known_names(token)
+        raise NotFoundError("no such repo", where=where, found=repr(full_name), expected=nearest(full_name, known))
+    return repo, pot.store.resolve_revision(repo, check_revision(revision or "main", where))

@@ -1,0 +1,229 @@
+"""Repos and their commits: list, look, create, delete, and commit several files at once."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import Field
+
+from app.api.auth import Reader, Writer, check_write, readable_repo
+from app.api.bodies import Body, body_of, documented
+from app.api.names import check_distinct, check_name, check_no_file_is_folder, check_path, check_revision, check_sha256
+from app.api.paging import Cursor, Limit
+from app.api.services import Pot, Services
+from app.api.shapes import CommitShape, FileShape, Listing, Missing, RepoDetail, RepoShape, TreeShape
+from app.store.records import FileEntry, Repo, RepoKind, Token
+from merge_core.errors import ConflictError, InputError, NotFoundError
+
+router = APIRouter(prefix="/v1/repos", tags=["repos"])
+
+MOST_FILES = 10_000
+COMMIT_BODY_BYTES = 16 << 20
+Revision = Annotated[str, Query(description="a branch, a commit id, or at least 7 of its first digits")]
+
+
+class RepoWish(Body):
+    """A repo to create."""
+
+    private: bool = Field(False, description="hidden from tokens of other namespaces")
+
+
+class Announced(Body):
+    """A file that the caller has, with its hash and size."""
+
+    path: str
+    sha256: str
+    size: int = Field(ge=0)
+
+
+class Offer(Body):
+    """The files of a coming commit."""
+
+    files: list[Announced] = Field(max_length=MOST_FILES)
+
+
+class Uploaded(Body):
+    """A file whose bytes are here."""
+
+    path: str
+    sha256: str
+
+
+class CommitWish(Body):
+    """One commit of several files."""
+
+    message: str = Field("Upload files", min_length=1, max_length=4000)
+    parent: str | None = Field(None, description="refuse with 409 when this commit is not the newest")
+    files: list[Uploaded] = Field([], max_length=MOST_FILES)
+    deletes: list[str] = Field([], max_length=MOST_FILES, description="paths to remove")
+
+
+@router.get("", summary="List the repos that the caller may read")
+def listed(
+    token: Reader,
+    pot: Pot,
+    namespace: str | None = None,
+    kind: RepoKind | None = None,
+    search: Annotated[str | None, Query(max_length=200, description="a part of namespace/name, in any case")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Listing[RepoShape]:
+    """By name; private repos of other namespaces are left out."""
+    page = pot.store.list_repos(token, namespace=namespace, kind=kind, search=search, limit=limit, cursor=cursor)
+    return Listing(items=[RepoShape.of(repo) for repo in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/{namespace}/{name}", summary="A repo with the files of one revision")
+def shown(token: Reader, pot: Pot, namespace: str, name: str, revision: Revision = "main") -> RepoDetail:
+    """`commit` is the revision's commit, null for a repo without commits."""
+    repo = readable_repo(pot, token, namespace, name)
+    fields = RepoShape.of(repo).model_dump()
+    if repo.head is None and revision == "main":
+        return RepoDetail(**fields, commit=None, files=[])
+    commit = pot.store.resolve_revision(repo, check_revision(revision))
+    return RepoDetail(**fields, commit=commit.id, files=[FileShape.of(file) for file in pot.store.tree(commit)])
+
+
+@router.put(
+    "/{namespace}/{name}", summary="Create a repo", responses={201: {"model": RepoShape}}, **documented(RepoWish)
+)
+def created(
+    token: Writer,
+    pot: Pot,
+    namespace: str,
+    name: str,
+    wish: Annotated[RepoWish, Depends(body_of(RepoWish))],
+    response: Response,
+) -> RepoShape:
+    """Only private repos need this: publishing a file creates a public one. 200 when it is there as wished."""
+    check_write(token, check_name(namespace, "path namespace"))
+    before = pot.store.get_repo(namespace, check_name(name, "path name"))
+    repo = pot.store.ensure_repo(namespace, name, wish.private)
+    if repo.private != wish.private:
+        found = "a private repo" if repo.private else "a public repo"
+        raise ConflictError("this repo exists", where=f"repo '{repo.full_name}'", found=found)
+    response.status_code = 201 if before is None else 200
+    return RepoShape.of(repo)
+
+
+@router.delete("/{namespace}/{name}", status_code=204, summary="Delete a repo with all its commits")
+def deleted(token: Writer, pot: Pot, namespace: str, name: str) -> None:
+    """What was composed from it stays."""
+    repo = readable_repo(pot, token, namespace, name)
+    check_write(token, namespace)
+    pot.store.delete_repo(repo)
+
+
+@router.get("/{namespace}/{name}/files", summary="The files of one revision")
+def tree(token: Reader, pot: Pot, namespace: str, name: str, revision: Revision = "main") -> TreeShape:
+    """By path, with sha256 and size."""
+    repo = readable_repo(pot, token, namespace, name)
+    commit = pot.store.resolve_revision(repo, check_revision(revision))
+    return TreeShape.at(commit.id, pot.store.tree(commit))
+
+
+@router.get("/{namespace}/{name}/commits", summary="The history up to a revision")
+def history(
+    token: Reader, pot: Pot, namespace: str, name: str, revision: Revision = "main", limit: Limit = 100
+) -> Listing[CommitShape]:
+    """The newest first."""
+    repo = readable_repo(pot, token, namespace, name)
+    commits = pot.store.commits(repo, check_revision(revision), limit)
+    return Listing(items=[CommitShape.of(commit) for commit in commits])
+
+
+@router.post("/{namespace}/{name}/missing", summary="Ask which files must still be sent", **documented(Offer))
+def missing(
+    token: Writer,
+    pot: Pot,
+    namespace: str,
+    name: str,
+    offer: Annotated[Offer, Depends(body_of(Offer, limit=COMMIT_BODY_BYTES))],
+) -> Missing:
+    """A file counts as here only when the caller has sent its bytes before, or may read them in some repo."""
+    check_write(token, check_name(namespace, "path namespace"))
+    check_name(name, "path name")
+    needed = [_announced(file, index) for index, file in enumerate(offer.files)]
+    return Missing(missing=[FileShape.of(file) for file in needed if not _is_here(pot, token, file)])
+
+
+@router.post("/{namespace}/{name}/commits", status_code=201, summary="Commit several files", **documented(CommitWish))
+def committed(
+    token: Writer,
+    pot: Pot,
+    namespace: str,
+    name: str,
+    wish: Annotated[CommitWish, Depends(body_of(CommitWish, limit=COMMIT_BODY_BYTES))],
+    response: Response,
+) -> CommitShape:
+    """All of them or none. The bytes are sent before, to `blobs/{sha256}`. 200 with the head when nothing changes."""
+    check_write(token, check_name(namespace, "path namespace"))
+    check_name(name, "path name")
+    changes = _changes(pot, token, wish)
+    repo, commit, is_new = commit_files(pot, token, f"{namespace}/{name}", changes, wish.message, wish.parent)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/repos/{repo.full_name}?revision={commit.id}"
+    return commit
+
+
+def commit_files(
+    pot: Services,
+    token: Token,
+    full_name: str,
+    changes: dict[str, FileEntry | None],
+    message: str,
+    parent: str | None = None,
+) -> tuple[Repo, CommitShape, bool]:
+    """Commit and have it looked at; creates the repo. The last part is False when the commit was there before."""
+    repo = _writable(pot, full_name, changes, parent)
+    commit = pot.store.commit(repo, changes, message, token.name, parent)
+    if commit.id != repo.head:
+        pot.jobs.submit_ingest(repo, commit)
+    return repo, CommitShape.of(commit), commit.id != repo.head
+
+
+def _writable(pot: Services, full_name: str, changes: dict[str, FileEntry | None], parent: str | None) -> Repo:
+    """The repo to commit to; one is only created for a commit that can succeed."""
+    namespace, name = full_name.split("/")
+    repo = pot.store.get_repo(namespace, name)
+    if repo is not None and repo.kind == "composition":
+        raise ConflictError("this repo's files are computed from a recipe", where=f"repo '{full_name}'")
+    if repo is not None:
+        return repo
+    absent = next((path for path, entry in changes.items() if entry is None), None)
+    if absent is not None:
+        raise NotFoundError("no such file to delete", where=absent, found=f"no repo '{full_name}'")
+    if parent is not None:
+        raise ConflictError("the repo has no commits yet", where="parent", found=parent, expected="no parent")
+    return pot.store.ensure_repo(namespace, name)
+
+
+def _announced(file: Announced, index: int) -> FileEntry:
+    path = check_path(file.path, f"files[{index}].path")
+    return FileEntry(path, check_sha256(file.sha256, f"files[{index}].sha256"), file.size)
+
+
+def _is_here(pot: Services, token: Token, file: FileEntry) -> bool:
+    return pot.store.blob_size(file.sha256) == file.size and pot.store.may_read_blob(token, file.sha256)
+
+
+def _changes(pot: Services, token: Token, wish: CommitWish) -> dict[str, FileEntry | None]:
+    written = [_entry(pot, token, file, f"files[{index}]") for index, file in enumerate(wish.files)]
+    deletes = [check_path(path, f"deletes[{index}]") for index, path in enumerate(wish.deletes)]
+    check_distinct([*(file.path for file in written), *deletes], "files and deletes")
+    check_no_file_is_folder([file.path for file in written], "files")
+    if not written and not deletes:
+        raise InputError("a commit changes something", where="files", found="nothing", expected="files or deletes")
+    return {**{file.path: file for file in written}, **dict.fromkeys(deletes)}
+
+
+def _entry(pot: Services, token: Token, file: Uploaded, where: str) -> FileEntry:
+    path, sha256 = check_path(file.path, f"{where}.path"), check_sha256(file.sha256, f"{where}.sha256")
+    size = pot.store.blob_size(sha256)
+    if size is None or not pot.store.may_read_blob(token, sha256):
+        raise InputError(
+            "these bytes are not here, or not yours",
+            where=f"{where}.sha256",
+            found=sha256,
+            expected="bytes sent before",
+        )
+    return FileEntry(path, sha256, size)
