@@ -29,6 +29,7 @@ def tie_counts(rows: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def chunk_cuts(rows: Tensor, start: int, magnitudes: Tensor, blocks: Tensor, ranks: Tensor) -> Tensor:
+    """Before the chunk nothing more is kept, after it everything, within it the rank-th tie of the block decides."""
     cuts = torch.empty_like(blocks)
     for model, block in enumerate(blocks.tolist()):
         lo = block * BLOCK - start

@@ -47,6 +47,7 @@ def _whole_blocks(first: Any, stream: Any, out: Floats) -> None:
 
 @compiled
 def uniform(stream: Any, start: int, out: Floats) -> None:
+    """The run's ragged ends are drawn as whole blocks into `edge`, and only their part of it is kept."""
     edge = np.empty(4, np.float32)
     lo = min(-start % 4, out.size)
     if lo:

@@ -133,6 +133,7 @@ def trim_elect(
 
 @compiled
 def sign_balance(deltas: Floats, weights: Floats, magnitudes: Floats, ties: Integers, elect: int) -> Any:
+    """Elects as trim_elect does, a stretch at a time, and counts instead of merging."""
     kept = np.empty((weights.size, STRETCH), np.float32)
     scratch = np.empty(STRETCH, np.float32)
     balance: Any = 0
