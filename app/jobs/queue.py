@@ -37,9 +37,9 @@ log = structlog.get_logger("stockpot.queue")
 
 
 def connect(settings: Settings) -> Redis:
-    """A client that outlives a restart of the server."""
+    """A client that outlives a restart of the server. Without a REDIS_URL, of the one embedded in a service."""
     return Redis.from_url(
-        settings.redis_url or "",
+        settings.redis_url or f"unix://{settings.data / 'valkey' / 'socket'}",
         retry=RedisRetry(ExponentialBackoff(cap=1.0, base=0.05), 6),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
         socket_connect_timeout=5,
