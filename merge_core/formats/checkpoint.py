@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from merge_core.deltas import Replacement
-from merge_core.errors import FileError, UnsupportedError
+from merge_core.errors import FileError, UnsupportedError, nearest
 from merge_core.formats.artefact import Artefact
 from merge_core.formats.safetensors_file import open_tensors, read_json
 from merge_core.sources import FileTree
@@ -44,40 +44,58 @@ def read(files: FileTree) -> Artefact:
     """
     leader = weights_file(files)
     if leader is None:
-        found = sorted(name for name in files if name.endswith(PICKLES))
-        raise UnsupportedError("weights in a pickle are not read", found=found, expected="a safetensors checkpoint")
+        raise pickled(files, "a safetensors checkpoint")
     tensors = _read_shards(files) if leader == INDEX else open_tensors(files[leader], leader)
     deltas = {name: Replacement(stored) for name, stored in tensors.items()}
     return Artefact(NAME, "base", deltas, tensors)
 
 
+def pickled(files: FileTree, expected: str) -> UnsupportedError:
+    """The refusal of weights that can run code when they are loaded."""
+    found = sorted(name for name in files if name.endswith(PICKLES))[:5]
+    return UnsupportedError("weights in a pickle are not read", found=", ".join(found), expected=expected)
+
+
 def _read_shards(files: FileTree) -> Mapping[str, StoredTensor]:
     placement = _weight_map(files)
     if SINGLE in files and SINGLE not in placement.values():
-        raise FileError(f"both {SINGLE} and {INDEX} are present: readers would not agree which one counts", where=INDEX)
+        message = f"both {SINGLE} and {INDEX} are present: readers would not agree which one counts"
+        raise FileError(message, where=INDEX, found="two checkpoints", expected="one of them")
     tensors: dict[str, StoredTensor] = {}
-    for shard in sorted(set(placement.values())):
-        tensors.update(_read_shard(files, shard, placement))
+    for shard, names in _by_shard(placement).items():
+        tensors.update(_read_shard(files, shard, names))
     return {name: tensors[name] for name in placement}
+
+
+def _by_shard(placement: Mapping[str, str]) -> dict[str, set[str]]:
+    shards: dict[str, set[str]] = {shard: set() for shard in sorted(set(placement.values()))}
+    for name, shard in placement.items():
+        shards[shard].add(name)
+    return shards
 
 
 def _weight_map(files: FileTree) -> dict[str, str]:
     placement = read_json(files[INDEX], INDEX).get("weight_map")
     if not isinstance(placement, dict) or not all(isinstance(shard, str) for shard in placement.values()):
-        raise FileError("weight_map must map tensor names to file names", where=INDEX)
+        found = type(placement).__name__ if not isinstance(placement, dict) else "a value that is no string"
+        raise FileError("weight_map must map tensor names to file names", where=INDEX, found=found, expected="object")
     if not placement:
         raise FileError("weight_map is empty", where=INDEX, found="no tensor", expected="at least one")
     return placement
 
 
-def _read_shard(files: FileTree, shard: str, placement: Mapping[str, str]) -> Mapping[str, StoredTensor]:
+def _read_shard(files: FileTree, shard: str, expected: set[str]) -> Mapping[str, StoredTensor]:
     path: Path | None = files.get(shard)
-    if path is None:
-        raise FileError("weight_map names a file that is not there", where=INDEX, found=repr(shard))
+    if path is None or not shard.endswith(".safetensors"):
+        hint = nearest(shard[:200], [name for name in files if name.endswith(".safetensors")])
+        raise FileError(
+            "weight_map names a file that is not there", where=INDEX, found=repr(shard[:200]), expected=hint
+        )
     tensors = open_tensors(path, shard)
-    expected = {name for name, place in placement.items() if place == shard}
     if expected != set(tensors):
         name = min(expected ^ set(tensors))
         found = "only in the index" if name in expected else "only in the file"
-        raise FileError("the index and the file disagree", where=f"{shard}: tensor '{name}'", found=found)
+        raise FileError(
+            "the index and the file disagree", where=f"{shard}: tensor {name[:200]!r}", found=found, expected="both"
+        )
     return tensors

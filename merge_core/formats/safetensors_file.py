@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merge_core.errors import FileError
-from merge_core.formats.safetensors_header import Header, header_length, parse_header
+from merge_core.formats.safetensors_header import Header, header_length, parse_header, without_duplicates
 from merge_core.stored import StoredTensor
 
 
@@ -48,7 +48,7 @@ def read_json(path: Path, file: str, most_bytes: int = 50_000_000) -> dict[str, 
     if size > most_bytes:
         raise FileError("the file is too large", where=file, found=f"{size} bytes", expected=f"at most {most_bytes}")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
         raise FileError(f"not valid JSON: {error}", where=file) from error
     if not isinstance(content, dict):

@@ -6,7 +6,9 @@ https://github.com/huggingface/safetensors (Format)
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from merge_core.errors import FileError, nearest
@@ -14,8 +16,12 @@ from merge_core.tensors import BY_CODE, TensorSpec
 
 MOST_HEADER_BYTES = 100_000_000
 """The limit of the reference implementation."""
+MOST_MARKS = 4_000_000
+"""Commas and brackets in a header: half a million tensors. 100 MB of `[],[],…` would take gigabytes to parse."""
 MOST_NAME_LENGTH = 1024
 MOST_DIMENSIONS = 16
+MOST_ELEMENTS = 2**60
+"""Bytes still count in 64 bits; zero dimensions left out, since strides are computed over the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +69,56 @@ def parse_header(text: bytes, file_size: int, file: str) -> Header:
 
 
 def _parse_json(text: bytes, file: str) -> dict[str, Any]:
+    if text[:1] != b"{":
+        raise FileError("the header is not a JSON object", where=file, found=repr(text[:1]), expected="'{'")
+    marks = sum(text.count(mark) for mark in (b",", b"[", b"{"))
+    if marks > MOST_MARKS:
+        raise FileError("the header has too many entries", where=file, found=marks, expected=f"at most {MOST_MARKS}")
     try:
-        claims = json.loads(text.decode("utf-8"), object_pairs_hook=_refuse_duplicates)
+        claims = json.loads(text.decode("utf-8"), object_pairs_hook=without_duplicates, parse_int=_parse_count)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise FileError(f"the header is not valid JSON: {error}", where=file) from error
-    if not isinstance(claims, dict):
-        raise FileError("the header is not a JSON object", where=file, found=type(claims).__name__, expected="object")
+    assert isinstance(claims, dict), "JSON that begins with a brace is an object"
     return claims
 
 
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's pairs as a dict; ValueError for a key given twice, of which readers would choose either."""
     record = dict(pairs)
     if len(record) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} appears twice")
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {name[:80]!r} appears twice")
     return record
+
+
+def _parse_count(digits: str) -> int:
+    """Python reads -0 as the integer 0; other readers do not."""
+    if digits.startswith("-"):
+        raise ValueError(f"a negative number, {digits[:80]}")
+    return int(digits)
 
 
 def _check_metadata(metadata: object, file: str) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise FileError("__metadata__ must map strings to strings", where=file, found=str(metadata)[:80])
+    if any(_has_surrogate(text) for pair in metadata.items() for text in pair):
+        raise FileError("__metadata__ is not Unicode", where=file, found="a lone surrogate")
     return metadata
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check_entry(name: str, claim: object, data_start: int, file: str) -> Entry:
     where = f"{file}: tensor {name[:80]!r}"
-    if not name or len(name) > MOST_NAME_LENGTH or not name.isprintable():
-        expected = f"1 to {MOST_NAME_LENGTH} printable characters"
+    if not 0 < len(name) <= MOST_NAME_LENGTH or not name.isprintable() or ".." in name.replace("\\", "/").split("/"):
+        expected = f"1 to {MOST_NAME_LENGTH} printable characters, no path with '..'"
         raise FileError(
             "the tensor's name is not acceptable", where=where, found=f"{len(name)} characters", expected=expected
         )
     if not isinstance(claim, dict) or set(claim) != {"dtype", "shape", "data_offsets"}:
-        found = sorted(claim) if isinstance(claim, dict) else type(claim).__name__
+        found = str(sorted(claim))[:80] if isinstance(claim, dict) else type(claim).__name__
         raise FileError("the entry is malformed", where=where, found=found, expected="dtype, shape and data_offsets")
     spec = TensorSpec(name, _check_dtype(claim["dtype"], where), _check_shape(claim["shape"], where))
     begin, end = _check_offsets(claim["data_offsets"], spec, where)
@@ -103,7 +127,7 @@ def _check_entry(name: str, claim: object, data_start: int, file: str) -> Entry:
 
 def _check_dtype(code: object, where: str) -> Any:
     if not isinstance(code, str) or code not in BY_CODE:
-        raise FileError("unknown dtype", where=where, found=code, expected=nearest(str(code), BY_CODE))
+        raise FileError("unknown dtype", where=where, found=repr(code)[:80], expected=nearest(str(code)[:80], BY_CODE))
     return BY_CODE[code]
 
 
@@ -114,6 +138,10 @@ def _check_shape(shape: object, where: str) -> tuple[int, ...]:
         )
     if len(shape) > MOST_DIMENSIONS:
         raise FileError("too many dimensions", where=where, found=len(shape), expected=f"at most {MOST_DIMENSIONS}")
+    if prod(length or 1 for length in shape) >= MOST_ELEMENTS:
+        raise FileError(
+            "the shape is too large", where=where, found=str(shape)[:80], expected="less than 2^60 elements"
+        )
     return tuple(shape)
 
 
