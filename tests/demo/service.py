@@ -1,0 +1,92 @@
+"""The service as a process of its own, the way a user starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+Found = TypeVar("Found")
+
+START_S = 60.0
+STOP_S = 30.0
+POLL_S = 0.1
+
+
+class DemoError(Exception):
+    """What the demo waited for did not come; the message says what it saw instead."""
+
+
+@contextmanager
+def running_service(data: Path) -> Iterator[str]:
+    """The address of `stockpot serve` over `data`; on leaving it has stopped cleanly and left no child behind."""
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "address").unlink(missing_ok=True)
+    with (data.parent / "service.log").open("wb") as log:
+        process = _start(data, log.fileno())
+        try:
+            yield _address(process, data)
+            _stop(process)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _start(data: Path, log: int) -> subprocess.Popen[bytes]:
+    command = Path(sys.executable).with_name("stockpot")
+    if not command.exists():
+        raise DemoError(f"no command at {command}: install the package with pip first")
+    line = [str(command), "serve", "--data", str(data), "--port", "0"]
+    return subprocess.Popen(line, stdout=log, stderr=log, start_new_session=True)
+
+
+def _address(process: subprocess.Popen[bytes], data: Path) -> str:
+    def ready() -> str | None:
+        if process.poll() is not None:
+            raise DemoError(f"the service ended with {process.returncode}; see {data.parent / 'service.log'}")
+        address = data / "address"
+        url = address.read_text().strip() if address.exists() else ""
+        return url if url and _answers(url) else None
+
+    return wait_for(ready, START_S, "the service to be ready")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM; the exit code must be 0, and the process group, which every child joins, empty."""
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(timeout=STOP_S)
+    if code != 0:
+        raise DemoError(f"the service stopped with exit code {code}, expected 0")
+    wait_for(lambda: None if _group_lives(process.pid) else True, 5.0, "the service's children to end")
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(look: Callable[[], Found | None], limit_s: float, what: str) -> Found:
+    """The first answer of `look` that is not None; DemoError when `limit_s` have passed."""
+    deadline = time.monotonic() + limit_s
+    while (found := look()) is None:
+        if time.monotonic() > deadline:
+            raise DemoError(f"waited {limit_s:.0f} s for {what}")
+        time.sleep(POLL_S)
+    return found
