@@ -12,8 +12,9 @@ from merge_core.errors import CancelledError, FileError
 from merge_core.plan import Plan
 from merge_core.plan_tensors import Copy, Merge, TensorPlan
 from merge_core.run import Reader, Run
-from merge_core.schedule import Conclude, Piece, Stage, Task, carry_out, pieces, survey_stages
+from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces
 from merge_core.sink import Sink
+from merge_core.survey import survey_stages
 
 COPY_BYTES = 1 << 23
 
@@ -85,7 +86,7 @@ class _Build:
         run = Run(merge)
         for inner in run.nested():
             yield from survey_stages([inner], self.progress.finished)
-        yield self._merge_stage([run], sink)
+        yield self._merge_batch([run], sink)
 
     def _model_group(self, sink: Sink) -> Stage:
         """Every merge of the model is surveyed together, then those wanted are built."""
@@ -93,21 +94,17 @@ class _Build:
         for level in _levels(list(runs.values())):
             yield from survey_stages(level, self.progress.finished)
         wanted = {tensor.spec.name for tensor in self._tensors}
-        yield self._merge_stage([run for name, run in runs.items() if name in wanted], sink)
+        yield self._merge_batch([run for name, run in runs.items() if name in wanted], sink)
         for tensor in self._tensors:
             if isinstance(tensor, Copy):
                 yield from self._copy_stage(tensor, sink)
 
-    def _merge_stage(self, runs: list[Run], sink: Sink) -> tuple[list[Task], Conclude]:
-        return [_merge_task(piece, sink, self.progress) for run in runs for piece in pieces(run)], _nothing
+    def _merge_batch(self, runs: list[Run], sink: Sink) -> Batch:
+        return Batch([_merge_task(piece, sink, self.progress) for run in runs for piece in pieces(run)])
 
     def _copy_stage(self, copy: Copy, sink: Sink) -> Stage:
         starts = range(0, copy.spec.nbytes, COPY_BYTES)
-        yield [_copy_task(copy, start, sink, self.progress) for start in starts], _nothing
-
-
-def _nothing(results: list[None]) -> None:
-    """A stage that writes leaves nothing to conclude."""
+        yield Batch([_copy_task(copy, start, sink, self.progress) for start in starts])
 
 
 def _passes(tensor: TensorPlan) -> int:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from kernels.storage import add_scaled_narrow, narrow, widen
 from merge_core.deltas import Loader, Rows
-from merge_core.methods import Chunk, Partial, State
+from merge_core.methods import Chunk, Counts, Partial, State
 from merge_core.plan import chunk_elements
 from merge_core.plan_tensors import Merge
 
@@ -58,9 +58,10 @@ class Reader:
                 loader.load_weight(row, start, base)
         return Chunk(rows, base, start, merge.spec.name, merge.spec.shape, merge.seed)
 
-    def survey(self, round_: int, start: int, size: int) -> Partial:
+    def survey(self, round_: int, start: int, size: int, so_far: Counts | None) -> Partial:
+        """What the method's survey finds in a chunk."""
         run = self._run
-        return run.merge.method.survey(round_, self.chunk(start, size), run.weights, run.state)
+        return run.merge.method.survey(round_, self.chunk(start, size), run.weights, run.state, so_far)
 
     def stored(self, start: int, size: int) -> NDArray[Any]:
         """The merged elements in the output's dtype: rounded once, here."""

@@ -10,7 +10,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from merge_core.methods import Partial, Surveyed
 from merge_core.plan import chunk_elements
 from merge_core.run import Run
 
@@ -42,65 +41,19 @@ def pieces(run: Run) -> list[Piece]:
 
 
 Task = Callable[[], Any]
-Conclude = Callable[[list[Any]], None]
-Stage = Iterator[tuple[list[Task], Conclude]]
-"""Yields (tasks, what to do with their results, in task order); the next is asked for when that is done."""
 
 
-def survey_stages(runs: list[Run], finished: Callable[[Piece], None]) -> Stage:
-    """The survey rounds of one level of a group: the same recipe's run for each of its tensors.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tasks that may run in any order; results are collected as they come, and `finish` follows the last."""
 
-    `finished` is called from the thread that has surveyed a piece.
-    """
-    method = runs[0].merge.method
-    for round_ in range(method.rounds):
-        live = [run for run in runs if run.merge.spec.size > 0 and method.wants_round(round_, run.state)]
-        work = [piece for run in live for piece in pieces(run)]
-        tasks = [_survey_task(piece, round_, finished) for piece in work]
-
-        def conclude(
-            partials: list[Any], round_: int = round_, work: list[Piece] = work, live: list[Run] = live
-        ) -> None:
-            _conclude(round_, live, work, partials)
-
-        if live:
-            yield tasks, conclude
+    tasks: list[Task]
+    collect: Callable[[int, Any], None] = lambda position, result: None
+    finish: Callable[[], None] = lambda: None
 
 
-def _survey_task(piece: Piece, round_: int, finished: Callable[[Piece], None]) -> Task:
-    def survey() -> Partial | None:
-        reader = piece.run.open()
-        partials = [reader.survey(round_, start, size) for start, size in piece.chunks()]
-        finished(piece)
-        return _total(partials)
-
-    return survey
-
-
-def _total(partials: list[Any]) -> Partial | None:
-    return type(partials[0]).total(partials) if partials else None
-
-
-def _conclude(round_: int, runs: list[Run], work: list[Piece], partials: list[Partial | None]) -> None:
-    found: dict[int, list[Partial]] = {id(run): [] for run in runs}
-    for piece, partial in zip(work, partials, strict=True):
-        if partial is not None:
-            found[id(piece.run)].append(partial)
-    groups = [runs] if runs[0].merge.method.surveys == "model" else [[run] for run in runs]
-    for group in groups:
-        _conclude_group(round_, group, [_total(found[id(run)]) for run in group])
-
-
-def _conclude_group(round_: int, runs: list[Run], totals: list[Partial | None]) -> None:
-    """Hand one total to every run that shares it; a run without elements has no total and needs no state."""
-    total = _total([partial for partial in totals if partial is not None])
-    size = sum(run.merge.spec.size for run in runs)
-    first_block = 0
-    for run, own in zip(runs, totals, strict=True):
-        if total is not None:
-            over = Surveyed(run.merge.spec.name, size, first_block)
-            run.state = run.merge.method.conclude(round_, total, over, run.weights, run.state)
-        first_block += 0 if own is None else len(own.values)
+Stage = Iterator[Batch]
+"""Batches in order: the next is asked for when the one before is finished."""
 
 
 def carry_out(groups: Iterator[Stage], threads: int, check: Callable[[], None]) -> None:
@@ -130,10 +83,10 @@ class _Flight:
         done, _ = wait(self._running, return_when=FIRST_COMPLETED)
         for future in done:
             stage, position = self._running.pop(future)
-            stage.results[position] = future.result()
+            stage.batch.collect(position, future.result())
             stage.left -= 1
             if stage.left == 0:
-                stage.finish(stage.results)
+                stage.batch.finish()
                 self._start(stage.stages)
         return True
 
@@ -145,21 +98,19 @@ class _Flight:
                     return
                 self._start(group)
             stage, position = self._waiting.popleft()
-            self._running[self._pool.submit(stage.tasks[position])] = (stage, position)
+            self._running[self._pool.submit(stage.batch.tasks[position])] = (stage, position)
 
     def _start(self, stages: Stage) -> None:
-        for tasks, finish in stages:
-            if tasks:
-                stage = _Open(stages, tasks, finish, [None] * len(tasks), len(tasks))
-                self._waiting.extendleft((stage, position) for position in reversed(range(len(tasks))))
+        for batch in stages:
+            if batch.tasks:
+                stage = _Open(stages, batch, len(batch.tasks))
+                self._waiting.extendleft((stage, position) for position in reversed(range(stage.left)))
                 return
-            finish([])
+            batch.finish()
 
 
 @dataclass(slots=True)
 class _Open:
     stages: Stage
-    tasks: list[Task]
-    finish: Conclude
-    results: list[Any]
+    batch: Batch
     left: int

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from app.command import merge, methods, plan, serve, tokens, worker
+from app.command import compose, jobs, merge, methods, plan, pull, push, serve, tokens, worker
 from app.command.output import report_error
 from merge_core.errors import StockpotError
 
@@ -21,8 +21,9 @@ command = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (merge, plan, methods, serve, worker):
+for module in (merge, plan, methods, serve, worker, push, pull, compose):
     command.command()(getattr(module, module.__name__.rpartition(".")[2]))
+command.add_typer(jobs.group, name="jobs")
 command.add_typer(tokens.group, name="tokens")
 
 

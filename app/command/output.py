@@ -57,6 +57,11 @@ def progress_bar(label: str, *, shown: bool) -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def after(before: int, total: int, progress: Progress) -> Callable[[int], None]:
+    """Progress of one file among several: `before` bytes are done already."""
+    return lambda done: progress(before + done, total)
+
+
 def human_size(nbytes: float) -> str:
     """`2.2 GB`: powers of 1000, three digits."""
     for unit in ("B", "kB", "MB", "GB"):

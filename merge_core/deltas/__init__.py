@@ -1,9 +1,10 @@
 """What an ingredient says of one tensor: one file for each form."""
 
 from merge_core.deltas.absent import Absent
+from merge_core.deltas.composite import Composite
 from merge_core.deltas.contract import Delta, Loader, Rows
 from merge_core.deltas.dense import Dense
 from merge_core.deltas.low_rank import LowRank
 from merge_core.deltas.replacement import Replacement
 
-__all__ = ["Absent", "Delta", "Dense", "Loader", "LowRank", "Replacement", "Rows"]
+__all__ = ["Absent", "Composite", "Delta", "Dense", "Loader", "LowRank", "Replacement", "Rows"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from merge_core.deltas import Delta, LowRank
 from merge_core.errors import FileError
 from merge_core.formats.artefact import Artefact
-from merge_core.formats.lora_factors import check_pairs, check_product
+from merge_core.formats.lora_factors import check_pairs, check_product, keyed_once
 from merge_core.formats.safetensors_file import open_tensors
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
@@ -31,6 +31,7 @@ def read(files: FileTree) -> Artefact:
             raise FileError(
                 "an adapter tensor of unknown meaning",
                 where=f"{WEIGHTS}: tensor '{name}'",
+                found="neither factor",
                 expected=f"…{DOWN} or …{UP}",
             )
     downs, ups = _by_module(tensors, DOWN), _by_module(tensors, UP)
@@ -40,9 +41,8 @@ def read(files: FileTree) -> Artefact:
 
 
 def _by_module(tensors: Mapping[str, StoredTensor], key: str) -> dict[str, StoredTensor]:
-    return {
-        name.removesuffix(key).removeprefix(COMPONENT): stored for name, stored in tensors.items() if name.endswith(key)
-    }
+    named = ((name.removesuffix(key), stored) for name, stored in tensors.items() if name.endswith(key))
+    return keyed_once(((module.removeprefix(COMPONENT), stored) for module, stored in named), WEIGHTS)
 
 
 def _low_rank(a: StoredTensor, b: StoredTensor) -> LowRank:

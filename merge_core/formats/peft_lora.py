@@ -6,11 +6,12 @@ copy of a module (`modules_to_save`, trained biases) and replaces the base's ten
 
 from collections.abc import Mapping
 
-from merge_core.deltas import Delta, Dense, LowRank, Replacement
+from merge_core.deltas import Composite, Delta, Dense, LowRank, Replacement
 from merge_core.errors import FileError
 from merge_core.formats.artefact import Artefact
-from merge_core.formats.lora_factors import check_pairs, check_product
-from merge_core.formats.peft_lora_config import CONFIG, LoraConfig, read_config
+from merge_core.formats.checkpoint import PICKLES, pickled
+from merge_core.formats.lora_factors import check_added, check_pairs, check_product, keyed_once
+from merge_core.formats.peft_lora_config import CONFIG, LoraConfig, Scaling, read_config
 from merge_core.formats.safetensors_file import open_tensors
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
@@ -31,63 +32,80 @@ def read(files: FileTree) -> Artefact:
     """The adapter's deltas by weight name.
 
     Raises FileError for missing factors and shapes that do not multiply, UnsupportedError for variants whose
-    weights mean something else (see `peft_lora_config`).
+    weights mean something else (see `peft_lora_config`) and for weights in a pickle.
     """
-    if WEIGHTS not in files:
-        raise FileError("the adapter's weights are missing", found=sorted(files)[:5], expected=WEIGHTS)
     config = read_config(files[CONFIG])
+    if WEIGHTS not in files:
+        if any(name.endswith(PICKLES) for name in files):
+            raise pickled(files, WEIGHTS)
+        raise FileError("the adapter's weights are missing", found=sorted(files)[:5], expected=WEIGHTS)
     tensors = open_tensors(files[WEIGHTS], WEIGHTS)
-    deltas = _read_deltas({_strip(name): stored for name, stored in tensors.items()}, config)
+    deltas = _read_deltas(keyed_once(((_strip(name), stored) for name, stored in tensors.items()), WEIGHTS), config)
     heads = frozenset(name for name, delta in deltas.items() if isinstance(delta, Replacement))
     ranks = sorted({delta.rank for delta in deltas.values() if isinstance(delta, LowRank)})
     return Artefact(NAME, "delta", deltas, tensors, heads, config.base_model_name_or_path, {"ranks": ranks})
 
 
 def _strip(name: str) -> str:
-    return name.removeprefix(PREFIX)
-
-
-def _read_deltas(tensors: Mapping[str, StoredTensor], config: LoraConfig) -> dict[str, Delta]:
-    ups, downs = _by_module(tensors, B_KEYS), _by_module(tensors, A_KEYS)
-    check_pairs(downs, ups, WEIGHTS)
-    deltas: dict[str, Delta] = {
-        f"{module}.weight": _low_rank(module, downs[module], ups[module], config) for module in downs
-    }
-    for name, stored in tensors.items():
-        if name.endswith(BIAS_KEY):
-            module = name.removesuffix(BIAS_KEY)
-            deltas[f"{module}.bias"] = Dense(stored, config.scale(module))
-        elif ".lora_" not in name:
-            deltas[_without_wrapper(name)] = Replacement(stored)
-        elif not name.endswith(A_KEYS + B_KEYS):
-            raise FileError(
-                "an adapter tensor of unknown meaning", where=f"{WEIGHTS}: tensor '{name}'", expected="lora_A or lora_B"
-            )
-    return deltas
-
-
-def _by_module(tensors: Mapping[str, StoredTensor], keys: tuple[str, ...]) -> dict[str, tuple[str, StoredTensor]]:
-    """Module name → (which of `keys` it came under, the factor)."""
-    return {
-        name.removesuffix(key): (key, stored) for name, stored in tensors.items() for key in keys if name.endswith(key)
-    }
+    return _without_wrapper(name.removeprefix(PREFIX))
 
 
 def _without_wrapper(name: str) -> str:
-    """PEFT before 0.6 kept its wrapper's names: `classifier.modules_to_save.default.weight`, `x.base_layer.bias`."""
+    """A trained copy's name in the base: PEFT's wrappers around a module leave theirs in the name."""
     return name.replace(".modules_to_save.default.", ".").replace(".modules_to_save.", ".").replace(".base_layer.", ".")
 
 
-def _low_rank(module: str, down: tuple[str, StoredTensor], up: tuple[str, StoredTensor], config: LoraConfig) -> LowRank:
-    (key, a), (_, b) = down, up
-    is_embedding = key == A_KEYS[1]
-    rank = config.rank(module)
-    if a.spec.shape[:1] != (rank,):
-        where = f"{WEIGHTS}: tensor '{a.spec.name}'"
-        raise FileError(
-            "the rank differs from the config's", where=where, found=list(a.spec.shape), expected=f"[{rank}, …]"
-        )
+def _read_deltas(tensors: Mapping[str, StoredTensor], config: LoraConfig) -> dict[str, Delta]:
+    """The deltas by weight name; a trained copy with a delta on top of it becomes one delta."""
+    added = _read_added(tensors, config)
+    whole: dict[str, Delta] = {name: Replacement(stored) for name, stored in tensors.items() if ".lora_" not in name}
+    both = {name: Composite(whole[name], added[name]) for name in whole.keys() & added.keys()}
+    for name, composite in sorted(both.items()):
+        _check_shapes(name, composite)
+    return added | whole | both
+
+
+def _read_added(tensors: Mapping[str, StoredTensor], config: LoraConfig) -> dict[str, Delta]:
+    """What the factors, and biases beside them, add to the base."""
+    ups, downs = _by_module(tensors, B_KEYS), _by_module(tensors, A_KEYS)
+    check_pairs(downs, ups, WEIGHTS)
+    biases = {name.removesuffix(BIAS_KEY): stored for name, stored in tensors.items() if name.endswith(BIAS_KEY)}
+    scaling = config.scaling(sorted(downs.keys() | biases.keys()))
+    added: dict[str, Delta] = {
+        f"{module}.weight": _low_rank(downs[module], ups[module], scaling[module], config) for module in downs
+    }
+    for module, stored in biases.items():
+        check_added(stored, WEIGHTS)
+        added[f"{module}.bias"] = Dense(stored, scaling[module].scale)
+    _refuse_unknown(tensors)
+    return added
+
+
+def _refuse_unknown(tensors: Mapping[str, StoredTensor]) -> None:
+    for name in tensors:
+        if ".lora_" in name and not name.endswith((*A_KEYS, *B_KEYS, BIAS_KEY)):
+            where = f"{WEIGHTS}: tensor '{name}'"
+            expected = "a name that ends in one of " + ", ".join((*A_KEYS, *B_KEYS, BIAS_KEY))
+            raise FileError("an adapter tensor of unknown meaning", where=where, found="neither", expected=expected)
+
+
+def _by_module(tensors: Mapping[str, StoredTensor], keys: tuple[str, ...]) -> dict[str, StoredTensor]:
+    named = ((name.removesuffix(key), stored) for name, stored in tensors.items() for key in keys if name.endswith(key))
+    return keyed_once(named, WEIGHTS)
+
+
+def _low_rank(a: StoredTensor, b: StoredTensor, scaling: Scaling, config: LoraConfig) -> LowRank:
+    if a.spec.shape[:1] != (scaling.rank,):
+        where, expected = f"{WEIGHTS}: tensor '{a.spec.name}'", f"[{scaling.rank}, …]"
+        raise FileError("the rank differs from the config's", where=where, found=list(a.spec.shape), expected=expected)
     check_product(a, b, WEIGHTS)
+    is_embedding = a.spec.name.endswith(A_KEYS[1])
     transposed = is_embedding or (config.fan_in_fan_out and len(a.spec.shape) == 2)
     shape = (b.spec.shape[0], *a.spec.shape[1:])
-    return LowRank(a, b, config.scale(module), shape[::-1] if transposed else shape, transposed)
+    return LowRank(a, b, scaling.scale, shape[::-1] if transposed else shape, transposed)
+
+
+def _check_shapes(name: str, composite: Composite) -> None:
+    if composite.whole.shape != composite.added.shape:
+        found = f"a copy {list(composite.whole.shape)} and a delta {list(composite.added.shape)}"
+        raise FileError("shapes differ", where=f"{WEIGHTS}: weight '{name}'", found=found, expected="equal shapes")

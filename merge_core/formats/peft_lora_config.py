@@ -4,15 +4,19 @@ A field that we do not know, with a value that switches something on, is refused
 give wrong weights without a word.
 """
 
-import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from merge_core.errors import FileError, UnsupportedError
+from merge_core.formats.module_pattern import first_matches
 from merge_core.formats.safetensors_file import read_json
+
+T = TypeVar("T")
 
 CONFIG = "adapter_config.json"
 
@@ -26,31 +30,43 @@ HARMLESS = frozenset(
 )
 """Fields that either have no say in the merged weight, or are read below."""
 
-CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""Initialisations that subtract from the base, so that the adapter is a delta of a base nobody published."""
+INITIAL = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
+"""Initialisations that leave the base as it is. Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) subtract from it,
+so that the adapter is a delta of a base nobody published."""
+
+Alpha = Annotated[float, Field(ge=-(2.0**32), le=2.0**32)]
+Rank = Annotated[int, Field(ge=1, le=65536)]
 
 
 class LoraConfig(BaseModel):
     """The fields that decide the delta; formulas as in PEFT's `LoraLayer.update_layer`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, strict=True)
 
-    r: int = Field(ge=1, le=65536)
-    lora_alpha: float
+    r: Rank
+    lora_alpha: Alpha
     use_rslora: bool = False
     fan_in_fan_out: bool = False
-    rank_pattern: dict[str, int] | None = None
-    alpha_pattern: dict[str, float] | None = None
-    base_model_name_or_path: str | None = None
+    rank_pattern: dict[str, Rank] | None = None
+    alpha_pattern: dict[str, Alpha] | None = None
+    base_model_name_or_path: Annotated[str, Field(max_length=4096)] | None = None
 
-    def rank(self, module: str) -> int:
-        return int(_by_pattern(self.rank_pattern or {}, module, self.r))
+    def scaling(self, modules: Sequence[str]) -> dict[str, "Scaling"]:
+        """Rank and scale of each module: α/r, or α/√r for rsLoRA (Kalajdzievski 2023, arXiv 2312.03732)."""
+        ranks = _by_pattern(self.rank_pattern, modules, self.r, "rank_pattern")
+        alphas = _by_pattern(self.alpha_pattern, modules, self.lora_alpha, "alpha_pattern")
+        return {module: Scaling(ranks[module], self._scale(ranks[module], alphas[module])) for module in modules}
 
-    def scale(self, module: str) -> float:
-        """α/r, or α/√r for rsLoRA (Kalajdzievski 2023, https://arxiv.org/abs/2312.03732)."""
-        alpha = _by_pattern(self.alpha_pattern or {}, module, self.lora_alpha)
-        rank = self.rank(module)
-        return float(alpha / (sqrt(rank) if self.use_rslora else rank))
+    def _scale(self, rank: int, alpha: float) -> float:
+        return alpha / (sqrt(rank) if self.use_rslora else rank)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What the config says of one module: the inner dimension of its factors, and what B·A is multiplied by."""
+
+    rank: int
+    scale: float
 
 
 def read_config(path: Path) -> LoraConfig:
@@ -58,10 +74,10 @@ def read_config(path: Path) -> LoraConfig:
     content = read_json(path, CONFIG, most_bytes=1_000_000)
     _refuse_other_kinds(content)
     try:
-        return LoraConfig.model_validate(content, strict=False)
+        return LoraConfig.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = f"{CONFIG}: {'.'.join(str(part) for part in first['loc'])}"
+        where = f"{CONFIG}: {'.'.join(str(part) for part in first['loc'])[:200]}"
         raise FileError(first["msg"], where=where, found=repr(first["input"])[:80]) from error
 
 
@@ -70,7 +86,7 @@ def _refuse_other_kinds(content: dict[str, Any]) -> None:
         raise UnsupportedError(
             "this kind of adapter is not read",
             where=f"{CONFIG}: peft_type",
-            found=content.get("peft_type"),
+            found=repr(content.get("peft_type"))[:80],
             expected="LORA",
         )
     for field, value in content.items():
@@ -81,27 +97,18 @@ def _refuse_other_kinds(content: dict[str, Any]) -> None:
                 found=repr(value)[:80],
                 expected="unset",
             )
-    initial = content.get("init_lora_weights")
-    if isinstance(initial, str) and initial.lower().startswith(CHANGED_BASE):
+    _refuse_changed_base(content.get("init_lora_weights"))
+
+
+def _refuse_changed_base(initial: object) -> None:
+    if initial not in INITIAL:
         expected = "the form PEFT converts it to: save_pretrained(path_initial_model_for_weight_conversion=…)"
         message = "the adapter is a delta of a changed base that the file does not hold"
-        raise UnsupportedError(message, where=f"{CONFIG}: init_lora_weights", found=repr(initial), expected=expected)
+        found = repr(initial)[:80]
+        raise UnsupportedError(message, where=f"{CONFIG}: init_lora_weights", found=found, expected=expected)
 
 
-def _by_pattern(patterns: dict[str, Any], module: str, default: Any) -> Any:
-    """The value of the first pattern that names `module` or a suffix of it, as PEFT's `get_pattern_key` does."""
-    return next((value for pattern, value in patterns.items() if _matches(pattern, module)), default)
-
-
-def _matches(pattern: str, module: str) -> bool:
-    if re.fullmatch(r"[\w.\-]+", pattern):
-        return module == pattern or module.endswith("." + pattern)
-    if len(pattern) > 200 or re.search(r"[*+}]\)?[*+{]|\)[*+{]", pattern):
-        message = "the pattern could take for ever to match"
-        raise UnsupportedError(message, where=f"{CONFIG}: rank_pattern or alpha_pattern", found=repr(pattern[:80]))
-    try:
-        return re.fullmatch(rf"(.*\.)?({pattern})", module) is not None
-    except re.error as error:
-        raise FileError(
-            f"not a regular expression: {error}", where=f"{CONFIG}: rank_pattern or alpha_pattern", found=repr(pattern)
-        ) from error
+def _by_pattern(patterns: Mapping[str, T] | None, modules: Sequence[str], default: T, field: str) -> dict[str, T]:
+    """Each module's value: that of the first pattern it falls under, or the default."""
+    keys = first_matches(patterns or {}, modules, f"{CONFIG}: {field}")
+    return {module: patterns[keys[module]] if patterns and module in keys else default for module in modules}

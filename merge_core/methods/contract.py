@@ -44,10 +44,6 @@ class Counts:
 
     values: NDArray[Any]
 
-    @staticmethod
-    def total(partials: Sequence["Counts"]) -> "Counts":
-        return Counts(sum((partial.values for partial in partials[1:]), start=partials[0].values))
-
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
@@ -60,6 +56,7 @@ class Blocks:
 
     @staticmethod
     def total(partials: Sequence["Blocks"]) -> "Blocks":
+        """All of them, in the order given."""
         return Blocks(np.concatenate([partial.values for partial in partials]))
 
 
@@ -116,7 +113,8 @@ class Method(BaseModel):
         """False when what the earlier rounds found already settles the state."""
         return True
 
-    def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State) -> Partial:
+    def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
+        """`Blocks` of this chunk alone, or `Counts` of it together with those `so_far`, whose memory it may reuse."""
         raise AssertionError("a method with rounds writes its survey")
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:

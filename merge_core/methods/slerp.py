@@ -9,7 +9,18 @@ from pydantic import Field
 
 from kernels.gram import gram
 from kernels.weighted_sum import weighted_sum
-from merge_core.methods.contract import Blocks, Chunk, Method, Partial, Rows, State, Surveyed, Weights, refuse_zero_sum
+from merge_core.methods.contract import (
+    Blocks,
+    Chunk,
+    Counts,
+    Method,
+    Partial,
+    Rows,
+    State,
+    Surveyed,
+    Weights,
+    refuse_zero_sum,
+)
 
 SMALLEST_ANGLE = 1e-6
 
@@ -42,7 +53,7 @@ class Slerp(Method):
         if self.t is None:
             refuse_zero_sum(weights, tensor)
 
-    def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State) -> Partial:
+    def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         return Blocks(gram(chunk.rows))
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:

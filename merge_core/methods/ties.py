@@ -85,14 +85,16 @@ class Ties(Method):
             return True
         return self.convention == "original" or bool((state.low.ranks < state.low.held).any())
 
-    def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State) -> Partial:
+    def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
+        counted = None if so_far is None else so_far.values
         if round_ == 0:
-            return Counts(magnitude_histogram(chunk.rows, 0))
+            return Counts(magnitude_histogram(chunk.rows, 0, out=counted))
         if round_ == 1:
-            return Counts(magnitude_histogram(chunk.rows, 1, state.top.bins))
+            return Counts(magnitude_histogram(chunk.rows, 1, state.top.bins, out=counted))
         if self.convention == "original":
             cuts = self._cuts(chunk, state)
-            return Counts(sign_balance(chunk.rows, weights, state.magnitudes, cuts, chunk.start, "unweighted"))
+            balance = sign_balance(chunk.rows, weights, state.magnitudes, cuts, chunk.start, "unweighted")
+            return Counts(balance if counted is None else counted + balance)
         return Blocks(tie_counts(chunk.rows, state.magnitudes))
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
