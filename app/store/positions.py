@@ -28,7 +28,7 @@ def after_newest(query: Select[Any], table: Table, cursor: str | None) -> Select
     """The query from `cursor` on, the newest first."""
     if cursor:
         moment, _, identity = cursor.partition("-")
-        if not (moment.isdecimal() and len(moment) < 19):
+        if not (moment.isdecimal() and len(moment) < 18):
             raise InputError("not a cursor of this listing", where="cursor", found=cursor, expected="a next_cursor")
         position = tuple_(literal(EPOCH + int(moment) * MICROSECOND, Moment), literal(identity))
         query = query.where(tuple_(table.c.created_at, table.c.id) < position)

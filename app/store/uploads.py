@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from hashlib import file_digest, sha256
+from io import BufferedWriter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,8 +28,7 @@ class Upload:
         self._expected = expected_sha256
         self._size = size
         self._keep = keep
-        self._file = path.open("ab")
-        _lock(self._file.fileno())
+        self._file = _open_alone(path)
         self.received = self._file.tell()
         self._digest = sha256() if self.received == 0 else None  # what came earlier was hashed by another process
 
@@ -115,12 +115,25 @@ class Uploads:
             raise CapacityError("not enough disk", where="body", found=f"{free} bytes free", expected=f"{wanted} bytes")
 
 
-def _lock(descriptor: int) -> None:
+def _open_alone(path: Path) -> BufferedWriter:
+    """The file, for nobody else to write to. It may have become a blob since its name was looked up."""
+    file = path.open("ab")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_current = _is_same(file, path)
     except BlockingIOError:
-        os.close(descriptor)
-        raise ConflictError("another request is sending this blob", where="sha256") from None
+        is_current = False
+    if not is_current:
+        file.close()
+        raise ConflictError("another request is sending this blob", where="sha256")
+    return file
+
+
+def _is_same(file: BufferedWriter, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _hash(path: Path) -> str:
