@@ -41,7 +41,7 @@ def check_added(stored: StoredTensor, file: str) -> None:
     """Raise FileError unless the tensor is of numbers that can be added."""
     if not stored.spec.dtype.mergeable:
         where, expected = f"{file}: tensor '{stored.spec.name}'", "float16, bfloat16, float32 or float64"
-        raise FileError("not a trained bias", where=where, found=str(stored.spec), expected=expected)
+        raise FileError("not a trained weight", where=where, found=str(stored.spec), expected=expected)
 
 
 def keyed_once(pairs: Iterable[tuple[str, StoredTensor]], file: str) -> dict[str, StoredTensor]:

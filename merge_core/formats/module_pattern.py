@@ -6,7 +6,7 @@ and Python matches them by trying every split of the name, so the steps are esti
 
 import re
 from collections.abc import Iterable, Sequence
-from math import comb
+from math import comb, prod
 
 from merge_core.errors import FileError, UnsupportedError
 
@@ -17,6 +17,7 @@ MOST_STEPS = 2_000_000_000
 
 _LITERAL = re.compile(r"[\w.\-]+")
 _QUANTIFIER = re.compile(r"(?<!\\)[*+{]")
+_OPTIONAL = re.compile(r"(?<![\\(*+}?])\?")
 _REPEATED_GROUP = re.compile(r"\)[*+{]|[*+}][*+{]")
 
 
@@ -61,9 +62,16 @@ def _check_steps(expressions: Sequence[str], modules: Sequence[str], where: str)
         raise _endless(f"{len(expressions)} expressions", where)
     longest = max(map(len, modules), default=0)
     for pattern in expressions:
-        splits = 1 + len(_QUANTIFIER.findall(pattern))
-        if comb(longest + splits, splits) * len(modules) * len(expressions) > MOST_STEPS:
+        if _steps(pattern, longest) * len(modules) * len(expressions) > MOST_STEPS:
             raise _endless(pattern, where)
+
+
+def _steps(pattern: str, length: int) -> int:
+    """How many ways there are to try the pattern on a name: splits, times alternatives, times optional parts."""
+    splits = 1 + len(_QUANTIFIER.findall(pattern))
+    alternatives = prod(1 + group.count("|") for group in pattern.split(")"))
+    options = 1 << len(_OPTIONAL.findall(pattern))
+    return comb(length + splits, splits) * alternatives * options
 
 
 def _endless(pattern: str, where: str) -> UnsupportedError:

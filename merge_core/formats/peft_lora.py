@@ -59,9 +59,7 @@ def _read_deltas(tensors: Mapping[str, StoredTensor], config: LoraConfig) -> dic
     """The deltas by weight name; a trained copy with a delta on top of it becomes one delta."""
     added = _read_added(tensors, config)
     whole: dict[str, Delta] = {name: Replacement(stored) for name, stored in tensors.items() if ".lora_" not in name}
-    both = {name: Composite(whole[name], added[name]) for name in whole.keys() & added.keys()}
-    for name, composite in sorted(both.items()):
-        _check_shapes(name, composite)
+    both = {name: _composite(name, tensors[name], delta) for name, delta in added.items() if name in whole}
     return added | whole | both
 
 
@@ -105,7 +103,9 @@ def _low_rank(a: StoredTensor, b: StoredTensor, scaling: Scaling, config: LoraCo
     return LowRank(a, b, scaling.scale, shape[::-1] if transposed else shape, transposed)
 
 
-def _check_shapes(name: str, composite: Composite) -> None:
-    if composite.whole.shape != composite.added.shape:
-        found = f"a copy {list(composite.whole.shape)} and a delta {list(composite.added.shape)}"
+def _composite(name: str, copy: StoredTensor, delta: Delta) -> Composite:
+    check_added(copy, WEIGHTS)
+    if copy.spec.shape != delta.shape:
+        found = f"a copy {list(copy.spec.shape)} and a delta {list(delta.shape)}"
         raise FileError("shapes differ", where=f"{WEIGHTS}: weight '{name}'", found=found, expected="equal shapes")
+    return Composite(Replacement(copy), delta)
