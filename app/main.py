@@ -27,6 +27,8 @@ def create_app(settings: Settings) -> FastAPI:
         version=openapi.VERSION,
         generate_unique_id_function=openapi.operation_id,
         lifespan=_closing,
+        docs_url=None,  # those pages run another site's scripts within ours
+        redoc_url=None,
     )
     app.state.services = services
     for router in ROUTERS:

@@ -49,7 +49,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def text() -> str:
     """The document as openapi.yaml has it."""
-    app = FastAPI()
+    app = FastAPI(generate_unique_id_function=operation_id)
     for router in ROUTERS:
         app.include_router(router)
     return yaml.safe_dump(describe(app), sort_keys=False, allow_unicode=True, width=120)

@@ -59,6 +59,10 @@ class RangeError(InputError):
         self.size = size
 
 
+class NotReadyError(CapacityError):
+    """A part of the service does not answer; try again soon."""
+
+
 class TooLargeError(CapacityError):
     """A request's body is larger than this service takes."""
 
@@ -67,6 +71,7 @@ STATUS: Mapping[type[StockpotError], HTTPStatus] = {
     MalformedError: HTTPStatus.BAD_REQUEST,
     MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     RangeError: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     FieldError: HTTPStatus.UNPROCESSABLE_ENTITY,
     FileError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -155,13 +160,7 @@ async def _on_os_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_unavailable(request: Request, error: Exception) -> JSONResponse:
     log.error("part not answering", request_id=request_id(request), error=type(error).__name__, reason=str(error))
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    body = {
-        "type": "/problems/unavailable",
-        "title": "A part of the service does not answer",
-        "detail": "The database or the queue does not answer; try again soon.",
-    }
-    return _response(status, body, {"Retry-After": "5"})
+    return problem(NotReadyError("the database or the queue does not answer"))
 
 
 async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -183,6 +182,8 @@ def request_id(request: Request) -> str:
 def _headers(error: StockpotError) -> dict[str, str]:
     if isinstance(error, UnauthorizedError):
         return {"WWW-Authenticate": 'Bearer realm="stockpot"'}
+    if isinstance(error, NotReadyError):
+        return {"Retry-After": "5"}
     if isinstance(error, RangeError):
         return {"Content-Range": f"bytes */{error.size}", "Accept-Ranges": "bytes"}
     return {}

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from app.api.services import Pot
 from app.settings import is_loopback
 from app.store.records import EVERYBODY, Repo, Scope, Token, may_read
-from merge_core.errors import ForbiddenError, NotFoundError, UnauthorizedError
+from merge_core.errors import ForbiddenError, InputError, NotFoundError, UnauthorizedError
 
 bearer = HTTPBearer(auto_error=False, scheme_name="token", description="A token made by `stockpot tokens create`.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
@@ -20,6 +20,7 @@ def caller(request: Request, needed: SecurityScopes, credentials: Credentials, p
 
     Raises UnauthorizedError without a known token, ForbiddenError when it lacks a scope that the route needs.
     """
+    _refuse_nul(request)
     if is_loopback(pot.settings.host) and not pot.store.has_tokens():
         _refuse_foreign_page(request)
         return EVERYBODY
@@ -68,6 +69,12 @@ def _check_scope(token: Token, scope: str) -> None:
         raise ForbiddenError(
             "this token may not do that", where="token", found=_listed(token.scopes), expected=f"the scope {scope}"
         )
+
+
+def _refuse_nul(request: Request) -> None:
+    """No name, path or query holds a NUL, and not every database can compare with one."""
+    if b"%00" in request.scope["query_string"] or "\0" in request.scope["path"]:
+        raise InputError("a NUL character", where="the request's address")
 
 
 def _refuse_foreign_page(request: Request) -> None:

@@ -100,12 +100,6 @@ def readable_composition(token: Reader, pot: Pot, reference: str) -> Composition
 Readable = Annotated[Composition, Depends(readable_composition)]
 
 
-@router.get("/{reference:reference}", summary="One composition")
-def shown(composition: Readable) -> CompositionShape:
-    """By id, or by `namespace/name`: then the newest of that name."""
-    return CompositionShape.of(composition)
-
-
 @router.get("/{reference:reference}/events", response_class=EventSourceResponse, summary="Follow a composition")
 async def events(composition: Readable, pot: Pot, last_event_id: LastEventId = None) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events until it is built, failed or cancelled; Last-Event-ID resumes."""
@@ -133,6 +127,13 @@ def file(composition: Readable, pot: Pot, path: str, request: Request) -> Respon
     """Range, If-None-Match and If-Range are honoured; the ETag is the sha256."""
     repo, commit = _built(pot, composition)
     return file_response(pot, request, repo, path, commit)
+
+
+# After the others: `ID/events` would also pass for a `namespace/name`.
+@router.get("/{reference:reference}", summary="One composition")
+def shown(composition: Readable) -> CompositionShape:
+    """By id, or by `namespace/name`: then the newest of that name."""
+    return CompositionShape.of(composition)
 
 
 def _check_free(pot: Services, token: Token, namespace: str, name: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.services import Pot, Services
 from app.api.shapes import Health
+from app.problems import NotReadyError
 from app.store.store import Store
 from merge_core.errors import StockpotError
 
@@ -24,13 +25,14 @@ def healthz() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Do database, queue and blobs answer", responses={503: {"model": Health}})
-def readyz(pot: Pot, response: Response) -> Health:
-    """Asks each part a small question; 503 when one does not answer."""
+@router.get("/readyz", summary="Do database, queue and blobs answer")
+def readyz(pot: Pot) -> Health:
+    """Asks each part a small question; a problem names the parts that do not answer."""
     parts = {name: _answer(check) for name, check in _checks(pot).items()}
-    ready = all(answer == "ok" for answer in parts.values())
-    response.status_code = 200 if ready else 503
-    return Health(status="ok" if ready else "not ready", parts=parts)
+    broken = [f"{name}: {answer}" for name, answer in parts.items() if answer != "ok"]
+    if broken:
+        raise NotReadyError("not every part answers", where="readyz", found=", ".join(broken), expected="ok")
+    return Health(status="ok", parts=parts)
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)

@@ -68,4 +68,7 @@ def _commit_of(pot: Services, token: Token, source: str, where: str) -> tuple[Re
     if repo is None or not may_read(token, repo):
         known = pot.store.known_names(token)
         raise NotFoundError("no such repo", where=where, found=repr(full_name), expected=nearest(full_name, known))
-    return repo, pot.store.resolve_revision(repo, check_revision(revision or "main", where))
+    try:
+        return repo, pot.store.resolve_revision(repo, check_revision(revision or "main", where))
+    except NotFoundError as error:
+        raise NotFoundError(error.message, where=where, found=error.found, expected=error.expected) from None
