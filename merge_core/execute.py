@@ -4,11 +4,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
-
 from kernels.all_finite import all_finite
-from merge_core.deltas import Replacement
-from merge_core.errors import CancelledError, FileError
+from merge_core.errors import CancelledError
+from merge_core.not_finite import not_finite
 from merge_core.plan import Plan
 from merge_core.plan_tensors import Copy, Merge, TensorPlan
 from merge_core.run import Reader, Run
@@ -142,7 +140,7 @@ def _merge_chunk(run: Run, reader: Reader, start: int, size: int, sink: Sink) ->
     spec = run.merge.spec
     stored = reader.stored(start, size)
     if not all_finite(stored, spec.dtype.label):
-        raise _not_finite(run, reader, start, size)
+        raise not_finite(run.merge, reader.chunk(start, size))
     sink.write(spec.name, start * spec.dtype.itemsize, stored)
 
 
@@ -153,26 +151,3 @@ def _copy_task(copy: Copy, start: int, sink: Sink, progress: _Progress) -> Task:
         progress.add(piece.nbytes)
 
     return write
-
-
-def _not_finite(run: Run, reader: Reader, start: int, size: int) -> FileError:
-    """The error for a chunk with inf or NaN: an overflow of the output's dtype, or the input to blame."""
-    spec = run.merge.spec
-    where = f"tensor '{spec.name}'"
-    if np.isfinite(reader.merged(start, size)).all():
-        hint = "dtype: bfloat16 or float32, or a smaller scale"
-        return FileError(f"a merged value is too large for {spec.dtype.label}", where=where, expected=hint)
-    blamed = next(
-        filter(None, (_blame(entry, start, size) for entry in (run.merge.base, *run.merge.inputs))), "the inputs"
-    )
-    return FileError(
-        "a value is not finite", where=where, found=f"NaN or infinity in {blamed}", expected="finite weights"
-    )
-
-
-def _blame(entry: object, start: int, size: int) -> str | None:
-    stored = entry.stored if isinstance(entry, Replacement) else entry
-    storage = getattr(stored, "storage", None)
-    if storage is None or all_finite(storage()[start : start + size], stored.spec.dtype.label):  # type: ignore[attr-defined]
-        return None
-    return f"{stored.file} of one input"  # type: ignore[attr-defined]

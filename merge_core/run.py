@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.storage import add_scaled_narrow, narrow, widen
+from kernels.storage import add_scaled_narrow, narrow, widen, widen_difference
 from merge_core.deltas import Loader, Rows
 from merge_core.methods import Chunk, Counts, Partial, State
 from merge_core.plan import chunk_elements
@@ -82,7 +82,7 @@ class Reader:
         )
 
     def _added(self, base: Rows, delta: Rows) -> Rows:
-        return base + np.float32(self._run.merge.scale) * delta
+        return add_scaled_narrow(base, delta, self._run.merge.scale, "float32")
 
     def _merge(self, start: int, size: int) -> tuple[Chunk, Rows]:
         run, chunk = self._run, self.chunk(start, size)
@@ -93,7 +93,7 @@ class Reader:
 
     def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
         assert base is not None, "planning refuses a delta method without a base"
-        np.subtract(self.merged(start, out.size), base, out=out)
+        widen_difference(self.merged(start, out.size), "float32", base, out)
 
     def _load_base(self, start: int, size: int) -> Rows | None:
         if self._base_raw is None or self._run.merge.base is None:

@@ -76,11 +76,12 @@ class Method(BaseModel):
     """A merge method with its parameters; a subclass is one file in this folder plus one line in `__init__`.
 
     A survey runs `rounds` times over the tensor (`scope` tensor) or over every merged tensor (`scope` model).
-    `survey` returns a partial for one chunk; the engine makes one total of them that does not depend on threads
-    or chunks. `conclude` turns a round's total into the state that the next round and `merge` read.
+    `survey` returns a partial for one chunk, and refuses values that it cannot count; the engine makes one total
+    that does not depend on threads or chunks. `conclude` turns a round's total into the state that the next round
+    and `merge` read.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     space: ClassVar[Literal["weight", "delta"]]
     reads: ClassVar[Literal["element", "row", "matrix"]] = "element"
@@ -113,6 +114,10 @@ class Method(BaseModel):
         """False when what the earlier rounds found already settles the state."""
         return True
 
+    def survey_bytes(self, count: int) -> int:
+        """Memory that one thread's partials of `count` ingredients take, with what is made of them."""
+        return 0
+
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         """`Blocks` of this chunk alone, or `Counts` of it together with those `so_far`, whose memory it may reuse."""
         raise AssertionError("a method with rounds writes its survey")
@@ -140,6 +145,6 @@ def refuse_zero_sum(weights: list[float], tensor: str) -> None:
 def refuse_not_finite(histogram: NDArray[np.int64], tensor: str) -> None:
     """Raise FileError when a magnitude histogram (round 0, [models, bins]) counts NaN or infinity."""
     first_bin = 0x7F800000 >> 15
-    for position in np.flatnonzero(histogram[:, first_bin:].sum(axis=1)):
-        found = f"NaN or infinity in ingredient {position}, or in the base"
+    for position in np.flatnonzero(histogram[:, first_bin:].any(axis=1)):
+        found = f"NaN or infinity in ingredient {position}, in the base or in their difference"
         raise FileError("a value is not finite", where=f"tensor '{tensor}'", found=found, expected="finite weights")

@@ -58,7 +58,8 @@ class Slerp(Method):
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         products = total.values.sum(axis=0, dtype=np.float64)
-        pair = interpolate(self._share(weights), products[0, 0], products[1, 1], products[0, 1])
+        first, second, product = float(products[0, 0]), float(products[1, 1]), float(products[0, 1])
+        pair = interpolate(self._share(weights), first, second, product)
         return Coefficients(np.array(pair, dtype=np.float32))
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from kernels.kth_magnitude import (
+    BINS,
     UNCUT,
     Found,
     chunk_cuts,
@@ -52,10 +53,10 @@ class Ties(Method):
     `stockpot` keeps exactly ⌈density·n⌉ entries (equal magnitudes: lower index wins; density 0 keeps none), and
     an entry whose votes cancel stays as in the base. `aggregate` mean is Σ w_t τ̂_t / Σ |w_t| over the agreeing
     entries, sum leaves the division out, max takes the largest. `scope` model draws one threshold over all
-    tensors. `original` follows the authors' code: int(density·n)+1 entries and all that equal the last, votes
-    without weights, and the majority sign of the whole for votes that cancel. `peft` keeps int(density·n),
-    lets + win a cancelled vote, and divides by the number that agree. Yadav et al., "TIES-Merging", 2023,
-    https://arxiv.org/abs/2306.01708, section 3.2.
+    tensors that some ingredient changes. `original` follows the authors' code: int(density·n)+1 entries and all
+    that equal the last, votes without weights, and the majority sign of the whole for votes that cancel. `peft`
+    keeps int(density·n), lets + win a cancelled vote, and divides by the number that agree. Yadav et al.,
+    "TIES-Merging", 2023, https://arxiv.org/abs/2306.01708, section 3.2.
     """
 
     name: Literal["ties"] = "ties"
@@ -85,10 +86,16 @@ class Ties(Method):
             return True
         return self.convention == "original" or bool((state.low.ranks < state.low.held).any())
 
+    def survey_bytes(self, count: int) -> int:
+        """A histogram under way, one waiting to be added, and the running sum that is made of their total."""
+        return 3 * BINS[0] * np.dtype(np.int64).itemsize * count
+
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         counted = None if so_far is None else so_far.values
         if round_ == 0:
-            return Counts(magnitude_histogram(chunk.rows, 0, out=counted))
+            histogram = magnitude_histogram(chunk.rows, 0, out=counted)
+            refuse_not_finite(histogram, chunk.tensor)
+            return Counts(histogram)
         if round_ == 1:
             return Counts(magnitude_histogram(chunk.rows, 1, state.top.bins, out=counted))
         if self.convention == "original":
@@ -99,7 +106,6 @@ class Ties(Method):
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         if round_ == 0:
-            refuse_not_finite(total.values, over.tensor)
             return Trim(pick_bins(total.values, np.full(len(weights), self.kept(over.size))))
         if round_ == 1:
             low = pick_bins(total.values, state.top.ranks)
