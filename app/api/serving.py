@@ -50,6 +50,8 @@ class BlobResponse(FileResponse):
     RFC 9110 section 14 wants the first ignored and the others sent. So the header it sees is written anew.
     """
 
+    chunk_size = 1 << 20  # each piece is read on another thread: with 64 KiB a download ran at half the speed
+
     def __init__(self, blob: Path, ranges: str | None, headers: dict[str, str], media_type: str) -> None:
         super().__init__(blob, headers=headers, media_type=media_type, stat_result=blob.stat())
         self._ranges = ranges
