@@ -2,16 +2,36 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from merge_core.methods import AnyMethod
-from merge_core.recipe_errors import validated
+from merge_core.recipe_errors import MOST_INGREDIENTS, misfit, validated
 
-MOST_INGREDIENTS = 256
+MOST_RULES = 10_000
 
-SourceName = Annotated[str, Field(min_length=1, max_length=4096)]
+LARGEST = 3.4e38
+"""Weights multiply in float32; beyond this they would be infinite there."""
+
+
+def _listed(fewest: int, most: int) -> tuple[BeforeValidator, Any]:
+    """A list of so many entries, counted before any is looked at; YAML's sets lose the author's order."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, (list, tuple)):
+            raise misfit("the value is not acceptable", found=type(value).__name__, expected="a list")
+        if not fewest <= len(value) <= most:
+            expected = f"{fewest} to {most} entries"
+            raise misfit("the list has another length", found=f"{len(value)} entries", expected=expected)
+        return value
+
+    return BeforeValidator(check), Field(min_length=fewest, max_length=most)
+
+
+# Strict, because pydantic would read true as 1.0 and "0.5" as 0.5.
+Number = Annotated[float, Field(strict=True, ge=-LARGEST, le=LARGEST)]
+SourceName = Annotated[str, Field(strict=True, min_length=1, max_length=4096)]
 
 
 class _Record(BaseModel):
@@ -28,7 +48,7 @@ class Ingredient(_Record):
     source: Annotated[
         Annotated[SourceName, Tag("name")] | Annotated["Recipe", Tag("recipe")], Discriminator(_source_form)
     ]
-    weight: float | None = None
+    weight: Number | None = None
 
 
 class TensorRule(_Record):
@@ -37,14 +57,15 @@ class TensorRule(_Record):
     Either other `weights`, one for each ingredient, or `take`: "base", or an ingredient's index, copied as it is.
     """
 
-    match: Annotated[str, Field(min_length=1, max_length=1024)]
-    weights: tuple[float, ...] | None = None
-    take: Literal["base"] | Annotated[int, Field(ge=0)] | None = None
+    match: Annotated[str, Field(strict=True, min_length=1, max_length=1024)]
+    weights: Annotated[tuple[Number, ...], *_listed(1, MOST_INGREDIENTS)] | None = None
+    take: Literal["base"] | Annotated[int, Field(strict=True, ge=0)] | None = None
 
     @model_validator(mode="after")
     def _one_wish(self) -> "TensorRule":
         if (self.weights is None) == (self.take is None):
-            raise ValueError("a rule has either weights or take")
+            found = "neither" if self.take is None else "both"
+            raise misfit("a rule has either weights or take", found=found, expected="one of them")
         return self
 
 
@@ -52,7 +73,7 @@ class Output(_Record):
     """The form of the result; a shard holds whole tensors, so a larger tensor has a shard of its own."""
 
     kind: Literal["checkpoint"] = "checkpoint"
-    max_shard_bytes: int = Field(default=5_000_000_000, ge=1)
+    max_shard_bytes: int = Field(default=5_000_000_000, strict=True, ge=1, lt=2**63)
 
 
 class Recipe(_Record):
@@ -60,11 +81,11 @@ class Recipe(_Record):
 
     base: SourceName | None = None
     method: AnyMethod
-    ingredients: Annotated[tuple[Ingredient, ...], Field(min_length=1, max_length=MOST_INGREDIENTS)]
-    scale: float = 1.0
+    ingredients: Annotated[tuple[Ingredient, ...], *_listed(1, MOST_INGREDIENTS)]
+    scale: Number = 1.0
     dtype: Literal["same", "float32", "float16", "bfloat16"] = "same"
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    tensors: Annotated[tuple[TensorRule, ...], Field(max_length=10_000)] = ()
+    seed: int = Field(default=0, strict=True, ge=0, lt=2**63)
+    tensors: Annotated[tuple[TensorRule, ...], *_listed(0, MOST_RULES)] = ()
     output: Output = Output()
 
     @field_validator("method", mode="before")
@@ -90,7 +111,8 @@ class Recipe(_Record):
 
     def canonical(self) -> str:
         """JSON with sorted keys and every default written out: equal recipes, equal text."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        content = _unsigned_zeros(self.model_dump(mode="json"))
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     def without_sources(self) -> str:
         """The canonical JSON with every source replaced by its position.
@@ -125,10 +147,22 @@ def _renamed(source: "str | Recipe", names: Mapping[str, str]) -> "str | Recipe"
     return source.with_sources(names) if isinstance(source, Recipe) else names.get(source, source)
 
 
+def _unsigned_zeros(content: Any) -> Any:
+    """The same data with 0.0 for -0.0, which equals it and is written differently."""
+    if isinstance(content, dict):
+        return {key: _unsigned_zeros(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_unsigned_zeros(value) for value in content]
+    return content + 0.0 if isinstance(content, float) else content
+
+
 def _check_rule(rule: TensorRule, position: int, count: int, *, has_base: bool) -> None:
+    where = f"tensors[{position}]"
     if rule.weights is not None and len(rule.weights) != count:
-        raise ValueError(f"tensors.{position}.weights has {len(rule.weights)} entries for {count} ingredients")
+        found, expected = f"{len(rule.weights)} weights", f"{count}, one for each ingredient"
+        raise misfit("the rule's weights do not fit", f"{where}.weights", found=found, expected=expected)
     if rule.take == "base" and not has_base:
-        raise ValueError(f"tensors.{position}.take is 'base' in a recipe without a base")
+        raise misfit("the recipe has no base to take from", f"{where}.take", found="'base'", expected="an index")
     if isinstance(rule.take, int) and rule.take >= count:
-        raise ValueError(f"tensors.{position}.take is {rule.take}, past the last of {count} ingredients")
+        expected = f"0 to {count - 1}"
+        raise misfit("there is no such ingredient", f"{where}.take", found=rule.take, expected=expected)

@@ -1,8 +1,10 @@
 """From pydantic's account of a bad recipe to one sentence with a field path, found and expected."""
 
+import reprlib
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from merge_core.errors import RecipeError, nearest
 from merge_core.methods import METHODS
@@ -11,54 +13,80 @@ if TYPE_CHECKING:
     from merge_core.recipe import Recipe
 
 MOST_NESTING = 8
+MOST_INGREDIENTS = 256
+MOST_RECIPES = 256
+"""Recipes in one recipe, itself included; in YAML a few lines of aliases can mean millions."""
+
+EXPECTED = {
+    "string_too_short": "at least {min_length} character",
+    "string_too_long": "at most {max_length} characters",
+    "string_unicode": "text in Unicode",
+    "invalid_key": "a text as key",
+    "model_attributes_type": "an object",
+    "model_type": "an object",
+}
+"""What pydantic's messages say in more words, or of Python's types."""
+
+TAGGED = ("method", "source", "take")
+"""Fields of several forms; pydantic puts the form's tag after them."""
+
+
+def misfit(message: str, where: str = "", *, found: object, expected: object) -> PydanticCustomError:
+    """What a validator raises; `where` is below the field being validated."""
+    return PydanticCustomError("misfit", message, {"where": where, "found": found, "expected": expected})
 
 
 def validated(model: type["Recipe"], data: object) -> "Recipe":
     """Validate `data`; the first thing that is wrong becomes a RecipeError."""
     if not isinstance(data, dict):
         raise RecipeError("a recipe is an object", where="recipe", found=type(data).__name__, expected="object")
-    if nesting(data) > MOST_NESTING:
-        raise RecipeError(
-            "recipes are nested too deep", where="ingredients[].source", expected=f"at most {MOST_NESTING} levels"
-        )
+    _check_nesting(data)
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _translate(model, error.errors()[0]) from error
+        problems = error.errors(include_url=False)
+        # A misspelt field is the cause of the missing one.
+        unknown = (problem for problem in problems if problem["type"] == "extra_forbidden")
+        raise _translate(model, next(unknown, problems[0])) from error
 
 
 def _translate(model: type[BaseModel], problem: Any) -> RecipeError:
     kind, path, found = problem["type"], _field_path(problem["loc"]), _short(problem.get("input"))
     if kind == "extra_forbidden":
-        siblings = _siblings(model, problem["loc"])
-        return RecipeError(
-            "unknown field",
-            where=path,
-            found=repr(problem["loc"][-1]),
-            expected=nearest(str(problem["loc"][-1]), siblings),
-        )
+        name, siblings = str(problem["loc"][-1])[:80], _siblings(model, problem["loc"])
+        return RecipeError("unknown field", where=path, found=repr(name), expected=nearest(name, siblings))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _unknown_method(path, problem)
     if kind == "missing":
-        return RecipeError(
-            "a required field is missing", where=path, found="nothing", expected=f"'{path.rsplit('.', 1)[-1]}'"
-        )
-    return RecipeError(problem["msg"].removeprefix("Value error, "), where=path, found=found)
+        name = path.rsplit(".", 1)[-1]
+        return RecipeError("a required field is missing", where=path, found="nothing", expected=f"'{name}'")
+    if kind == "misfit":
+        context = problem["ctx"]
+        where = f"{path}.{context['where']}".removeprefix("recipe.") if context["where"] else path
+        return RecipeError(problem["msg"], where=where, found=context["found"], expected=context["expected"])
+    return RecipeError("the value is not acceptable", where=path, found=found, expected=_expected(path, problem))
+
+
+def _expected(path: str, problem: Any) -> str:
+    if path.endswith("take"):
+        return "'base', or an ingredient's index from 0"
+    stated = EXPECTED.get(problem["type"], "").format(**problem.get("ctx", {}))
+    return stated or str(problem["msg"]).removeprefix("Input should be ")
 
 
 def _unknown_method(path: str, problem: Any) -> RecipeError:
     given = problem["input"].get("name") if isinstance(problem["input"], dict) else problem["input"]
-    names = [method.title() for method in METHODS]
-    return RecipeError("unknown method", where=f"{path}.name", found=_short(given), expected=nearest(str(given), names))
+    expected = nearest(_short(given), [method.title() for method in METHODS])
+    return RecipeError("unknown method", where=f"{path}.name", found=_short(given), expected=expected)
 
 
 def _field_path(location: tuple[int | str, ...]) -> str:
     """`ingredients[1].weight`; the tags that pydantic adds for unions are left out."""
     path = ""
     for part, before in zip(location, (None, *location), strict=False):
-        if before in ("method", "source"):
+        if before in TAGGED:
             continue
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+        path += f"[{part}]" if isinstance(part, int) else f".{part[:80]}"
     return path.lstrip(".") or "recipe"
 
 
@@ -82,20 +110,33 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    """The value as text, 80 characters at most, however deep, long or large it is."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    text = _BRIEF.repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def nesting(recipe: Any) -> int:
-    """How deep recipes lie in recipes: 1 for one without a nested source. Reads raw data too."""
-    depth, level = 0, [recipe]
-    while level and depth <= MOST_NESTING:
-        depth += 1
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
+_BRIEF.maxlong = 80
+_BRIEF.maxlevel = 4
+
+
+def _check_nesting(data: object) -> None:
+    """RecipeError for recipes too deep or too many; reads raw data, before pydantic walks it."""
+    depth, count, level = 0, 0, [data]
+    while level:
+        depth, count = depth + 1, count + len(level)
+        if depth > MOST_NESTING or count > MOST_RECIPES:
+            limit = f"at most {MOST_NESTING} levels and {MOST_RECIPES} recipes"
+            found = f"{depth} levels or more" if depth > MOST_NESTING else f"{count} recipes or more"
+            where = "ingredients[].source"
+            raise RecipeError("too many recipes in recipes", where=where, found=found, expected=limit)
         level = [source for item in level for source in _nested_sources(item)]
-    return depth
 
 
 def _nested_sources(recipe: Any) -> list[Any]:
     ingredients = recipe.get("ingredients") if isinstance(recipe, dict) else None
-    entries = ingredients if isinstance(ingredients, list) else []
+    entries = ingredients[: MOST_INGREDIENTS + 1] if isinstance(ingredients, (list, tuple)) else []
     return [entry["source"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("source"), dict)]
