@@ -236,7 +236,7 @@ def memory_need(tensor: TensorPlan) -> int:
     if isinstance(tensor, Copy):
         return 0
     elements = chunk_elements(tensor)
-    own = 4 * elements * (len(tensor.inputs) + 4)
+    own = 4 * elements * (len(tensor.inputs) + 4) + tensor.method.survey_bytes(len(tensor.inputs))
     return own + sum(memory_need(entry) if isinstance(entry, Merge) else entry.open_bytes for entry in tensor.inputs)
 
 

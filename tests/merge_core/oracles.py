@@ -1,0 +1,127 @@
+"""Every method a second time: slow and obvious, whole tensors in float64. A newcomer adds its own to ORACLES."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings under which the conformance suite runs a method, and as many weights as it takes inputs."""
+
+    settings: Mapping[str, Any]
+    weights: tuple[float, ...]
+    scale: float = 1.0
+
+
+Oracle = Callable[[Tensor, Tensor, Mapping[str, Any]], Tensor]
+"""(float64 [models, elements] of weights or deltas, weights, settings) → weights or delta of each element."""
+
+
+def linear(stack: Tensor, weights: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    total = (weights[:, None] * stack).sum(0)
+    return total / weights.sum() if settings.get("normalize", True) else total
+
+
+def weighted_sum(stack: Tensor, weights: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    return (weights[:, None] * stack).sum(0)
+
+
+def slerp(stack: Tensor, weights: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    first, second = stack
+    t = settings.get("t", float(weights[1] / weights.sum()))
+    norms = first.norm() * second.norm()
+    angle = torch.acos((first @ second / norms).clamp(-1, 1)) if norms > 0 else torch.tensor(0.0)
+    if angle < 1e-6 or torch.pi - angle < 1e-6:
+        return (1 - t) * first + t * second
+    return (torch.sin((1 - t) * angle) * first + torch.sin(t * angle) * second) / torch.sin(angle)
+
+
+def ties(stack: Tensor, weights: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    convention = settings.get("convention", "stockpot")
+    kept = torch.stack([_trimmed(row, settings.get("density", 1.0), convention) for row in stack])
+    ballots = weights[:, None] * kept if convention == "stockpot" else kept
+    signs = ballots.sum(0).sign()
+    if convention != "stockpot":
+        majority = float(signs.sum().sign()) or -1.0
+        signs = torch.where(signs == 0, 1.0 if convention == "peft" else majority, signs)
+    agrees = ballots * signs > 0
+    values = torch.where(agrees, weights[:, None] * kept, 0.0)
+    shares = (agrees * (torch.ones_like(weights) if convention == "peft" else weights.abs())[:, None]).sum(0)
+    return _aggregated(values, shares, settings.get("aggregate", "mean"))
+
+
+def _aggregated(values: Tensor, shares: Tensor, aggregate: str) -> Tensor:
+    if aggregate == "max":
+        return values.gather(0, values.abs().argmax(0)[None])[0]
+    return values.sum(0) / shares.clamp(min=1e-300) if aggregate == "mean" else values.sum(0)
+
+
+def _trimmed(row: Tensor, density: float, convention: str) -> Tensor:
+    size = len(row)
+    exact = ceil(Fraction(str(density)) * size)
+    keep = {"stockpot": exact, "peft": int(density * size), "original": int(density * size) + 1}[convention]
+    order = torch.sort(row.abs(), descending=True, stable=True).indices[:keep]
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[order] = True
+    if convention == "original" and keep:
+        mask |= row.abs() >= row[order].abs().min()
+    return torch.where(mask, row, 0.0)
+
+
+ORACLES: dict[str, Oracle] = {
+    "linear": linear,
+    "slerp": slerp,
+    "task_arithmetic": weighted_sum,
+    "ties": ties,
+    "selma": weighted_sum,
+}
+
+TRIALS: dict[str, Sequence[Trial]] = {
+    "linear": [Trial({}, (1.0, 1.0, 1.0)), Trial({"normalize": False}, (0.5, 0.25, -1.0))],
+    "slerp": [Trial({}, (1.0, 0.5)), Trial({"t": 0.25}, (1.0, 1.0))],
+    "task_arithmetic": [Trial({}, (1.0, 1.0, 1.0)), Trial({}, (0.5, -1.0, 0.25), 1.5)],
+    "ties": [
+        Trial({"density": 0.2}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.2, "aggregate": "sum"}, (0.5, 0.25, 1.0), 0.5),
+        Trial({"density": 0.7, "aggregate": "max"}, (0.5, -0.25, 1.0)),
+        Trial({"density": 0.0}, (1.0, 1.0, 1.0)),
+        Trial({}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.2, "scope": "model"}, (1.0, 0.5, 1.0)),
+        Trial({"density": 0.5, "convention": "original", "scope": "model"}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.5, "convention": "original"}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.3, "convention": "peft"}, (1.0, 0.5, 1.0)),
+    ],
+    "selma": [Trial({}, (0.5, 0.25, 0.25)), Trial({}, (1.0, -1.0, 0.5), 2.0)],
+}
+
+
+def expected(
+    name: str,
+    trial: Trial,
+    base: Mapping[str, Tensor],
+    models: Sequence[Mapping[str, Tensor]],
+    space: str,
+    untouched: Collection[str] = (),
+) -> dict[str, Tensor]:
+    """The whole model as float64; a method with `scope` model sees all tensors end to end, in order of name.
+
+    `untouched` are those that no input speaks of: they have no part in a model's totals.
+    """
+    names, weights = sorted(base), torch.tensor(trial.weights, dtype=torch.float64)
+    zero = {name: base[name].double() if space == "delta" else torch.zeros(base[name].shape).double() for name in names}
+    is_model = trial.settings.get("scope") == "model"
+    together = [name for name in names if is_model and name not in untouched]
+    groups = [together, *([name] for name in names if name not in together)]
+    merged: dict[str, Tensor] = {}
+    for group in filter(None, groups):
+        stack = torch.stack([torch.cat([(model[n].double() - zero[n]).flatten() for n in group]) for model in models])
+        result = trial.scale * ORACLES[name](stack, weights, trial.settings) if stack.numel() else stack[0]
+        parts = result.split([base[n].numel() for n in group])
+        merged |= {n: zero[n] + part.reshape(base[n].shape) for n, part in zip(group, parts, strict=True)}
+    return merged
