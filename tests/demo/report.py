@@ -4,11 +4,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from tests.demo.score import Scores, mean
 from tests.demo.tasks import TASKS
+
+CAPTION = """own task each: every expert on its own task alone
+kept: the mean as a share of that row's mean
+gain: what is above the base, as a share of that row's"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ def experts_own(rows: Sequence[Row]) -> Row:
     """Each expert on its own task only: what one model holding all of them could reach."""
     experts = {task: next(row for row in rows if row.model == f"experts/{task}") for task in TASKS}
     scores = {task: row.scores[task] for task, row in experts.items()}
-    return Row("each expert on its own task", scores, sum(row.nbytes for row in experts.values()))
+    return Row("own task each", scores, sum(row.nbytes for row in experts.values()))
 
 
 def kept(row: Row, own: Row, base: Row) -> tuple[float, float]:
@@ -36,9 +41,9 @@ def kept(row: Row, own: Row, base: Row) -> tuple[float, float]:
 def print_table(rows: Sequence[Row], console: Console) -> None:
     """`rows` starts with the base; a row for the experts on their own tasks is added."""
     own = experts_own(rows)
-    table = Table(title="Held-out accuracy, %")
-    for column in ("model", *TASKS, "mean", "of experts", "of gain", "MB"):
-        table.add_column(column, justify="left" if column == "model" else "right")
+    table = Table(title="Held-out accuracy, %", caption=CAPTION, box=SIMPLE_HEAD, collapse_padding=True)
+    for column in ("model", *TASKS, "mean", "kept", "gain", "MB"):
+        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
     for row in (*rows, own):
         table.add_row(*_cells(row, own, rows[0]))
     console.print(table)
@@ -51,7 +56,7 @@ def as_json(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row, own: Row, base: Row) -> list[str]:
     shares = [row.scores[task] for task in TASKS] + [mean(row.scores), *kept(row, own, base)]
-    return [row.model, *(f"{100 * share:.1f}" for share in shares), f"{row.nbytes / 1e6:.2f}"]
+    return [row.model, *(f"{100 * share:.1f}" for share in shares), f"{row.nbytes / 1e6:.1f}"]
 
 
 def _record(row: Row, own: Row, base: Row) -> dict[str, object]:

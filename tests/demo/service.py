@@ -1,12 +1,10 @@
 """The service as a process of its own, the way a user starts it."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +12,7 @@ import httpx
 
 Found = TypeVar("Found")
 
+LOG = "service.log"
 START_S = 60.0
 STOP_S = 30.0
 POLL_S = 0.1
@@ -28,15 +27,13 @@ def running_service(data: Path) -> Iterator[str]:
     """The address of `stockpot serve` over `data`; on leaving it has stopped cleanly and left no child behind."""
     data.mkdir(parents=True, exist_ok=True)
     (data / "address").unlink(missing_ok=True)
-    with (data.parent / "service.log").open("wb") as log:
+    with (data.parent / LOG).open("wb") as log:
         process = _start(data, log.fileno())
         try:
             yield _address(process, data)
             _stop(process)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end(process)
 
 
 def _start(data: Path, log: int) -> subprocess.Popen[bytes]:
@@ -50,12 +47,16 @@ def _start(data: Path, log: int) -> subprocess.Popen[bytes]:
 def _address(process: subprocess.Popen[bytes], data: Path) -> str:
     def ready() -> str | None:
         if process.poll() is not None:
-            raise DemoError(f"the service ended with {process.returncode}; see {data.parent / 'service.log'}")
+            raise DemoError(f"the service ended with {process.returncode}, saying: {_last_words(data)}")
         address = data / "address"
         url = address.read_text().strip() if address.exists() else ""
         return url if url and _answers(url) else None
 
     return wait_for(ready, START_S, "the service to be ready")
+
+
+def _last_words(data: Path) -> str:
+    return (data.parent / LOG).read_text(errors="replace")[-2000:]
 
 
 def _answers(url: str) -> bool:
@@ -66,20 +67,43 @@ def _answers(url: str) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM; the exit code must be 0, and the process group, which every child joins, empty."""
-    process.send_signal(signal.SIGTERM)
-    code = process.wait(timeout=STOP_S)
+    """SIGTERM; the exit code must be 0, and every process that the service had started must be gone."""
+    started = _descendants(process.pid)
+    process.terminate()
+    code = wait_for(process.poll, STOP_S, "the service to stop")
     if code != 0:
         raise DemoError(f"the service stopped with exit code {code}, expected 0")
-    wait_for(lambda: None if _group_lives(process.pid) else True, 5.0, "the service's children to end")
+    wait_for(lambda: None if started & _parents().keys() else True, 5.0, f"processes {sorted(started)} to end")
 
 
-def _group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """After a failure: SIGTERM, then SIGKILL; the service's children end with it."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _descendants(pid: int) -> set[int]:
+    parents, found = _parents(), {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def _parents() -> dict[int, int]:
+    """The parent of every living process; empty where there is no /proc."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            # The name stands in brackets and may hold anything; state and parent follow the last bracket.
+            state, parent = stat.read_text(errors="replace").rpartition(")")[2].split()[:2]
+            if state != "Z":
+                found[int(stat.parent.name)] = int(parent)
+    return found
 
 
 def wait_for(look: Callable[[], Found | None], limit_s: float, what: str) -> Found:
