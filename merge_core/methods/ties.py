@@ -1,49 +1,24 @@
 """TIES: trim small changes, elect a sign for each entry, average the changes that agree."""
 
-from dataclasses import dataclass, field, replace
-from math import ceil
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from kernels.kth_magnitude import (
-    BINS,
-    UNCUT,
-    Found,
-    chunk_cuts,
-    magnitude_histogram,
-    magnitudes_of,
-    pick_bins,
-    pick_blocks,
-    tie_counts,
-)
 from kernels.trim_elect import Elect, How, sign_balance, trim_elect
-from merge_core.methods.contract import (
-    Blocks,
-    Chunk,
-    Counts,
-    Method,
-    Partial,
-    Rows,
-    State,
-    Surveyed,
-    Weights,
-    refuse_not_finite,
-)
+from merge_core.methods import thresholds
+from merge_core.methods.contract import Chunk, Counts, Method, Partial, Rows, State, Surveyed, Weights
+from merge_core.methods.thresholds import Searches, at_least
 
 Convention = Literal["stockpot", "original", "peft"]
 
 
 @dataclass(frozen=True, slots=True)
 class Trim:
-    """What the surveys found: a threshold for each ingredient, and where ties at it are cut off."""
+    """What the surveys found: a threshold for each ingredient, and the sign that votes which cancel take."""
 
-    top: Found
-    low: Found | None = None
-    magnitudes: Weights = field(default_factory=lambda: np.empty(0, dtype=np.float32))
-    ties: Found | None = None
+    searches: Searches
     majority: int = 0
 
 
@@ -65,7 +40,7 @@ class Ties(Method):
     scope: Literal["tensor", "model"] = "tensor"
     convention: Convention = "stockpot"
     space: ClassVar[Literal["weight", "delta"]] = "delta"
-    rounds: ClassVar[int] = 3
+    rounds: ClassVar[int] = thresholds.ROUNDS
     formula: ClassVar[str] = "W₀ + λ mean of w_t τ̂_t over those with sign(Σ w_t τ̂_t), τ̂_t = τ_t trimmed to density"
     source: ClassVar[str] = "Yadav et al. 2023, TIES-Merging, https://arxiv.org/abs/2306.01708"
 
@@ -75,55 +50,37 @@ class Ties(Method):
 
     def kept(self, size: int) -> int:
         """How many of `size` entries the trim keeps, ties at the threshold aside."""
-        # The product is rounded first: 0.07 · 100 is 7.000000000000001 in binary and means 7.
-        share = round(self.density * size, 6)
         if self.convention == "stockpot":
-            return min(ceil(share), size)
+            return at_least(self.density, size)
         return min(int(self.density * size) + (self.convention == "original"), size)
 
     def wants_round(self, round_: int, state: State) -> bool:
-        if round_ < 2:
-            return True
-        return self.convention == "original" or bool((state.low.ranks < state.low.held).any())
+        return round_ < 2 or self.convention == "original" or state.searches[0].splits_ties
 
     def survey_bytes(self, count: int) -> int:
-        """A histogram under way, one waiting to be added, and the running sum that is made of their total."""
-        return 3 * BINS[0] * np.dtype(np.int64).itemsize * count
+        return thresholds.survey_bytes(count)
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
-        counted = None if so_far is None else so_far.values
         if round_ == 0:
-            histogram = magnitude_histogram(chunk.rows, 0, out=counted)
-            refuse_not_finite(histogram, chunk.tensor)
-            return Counts(histogram)
-        if round_ == 1:
-            return Counts(magnitude_histogram(chunk.rows, 1, state.top.bins, out=counted))
-        if self.convention == "original":
-            cuts = self._cuts(chunk, state)
-            balance = sign_balance(chunk.rows, weights, state.magnitudes, cuts, chunk.start, "unweighted")
-            return Counts(balance if counted is None else counted + balance)
-        return Blocks(tie_counts(chunk.rows, state.magnitudes))
+            return thresholds.survey_first(chunk.rows, chunk.tensor, so_far)
+        if round_ == 1 or self.convention != "original":
+            return thresholds.survey_next(round_, chunk.rows, state.searches, so_far)
+        (search,) = state.searches
+        cuts = search.cuts(chunk.rows, chunk.start)
+        balance = sign_balance(chunk.rows, weights, search.magnitudes, cuts, chunk.start, "unweighted")
+        return Counts(balance if so_far is None else so_far.values + balance)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         if round_ == 0:
-            return Trim(pick_bins(total.values, np.full(len(weights), self.kept(over.size))))
-        if round_ == 1:
-            low = pick_bins(total.values, state.top.ranks)
-            return replace(state, low=low, magnitudes=magnitudes_of(state.top.bins, low.bins))
-        if self.convention == "original":
+            return Trim(thresholds.begin(total, [np.full(len(weights), self.kept(over.size))]))
+        if round_ == 2 and self.convention == "original":
             return replace(state, majority=int(np.sign(total.values.sum())))
-        found = pick_blocks(total.values, state.low.ranks)
-        return replace(state, ties=found._replace(bins=found.bins - over.first_block))
+        return replace(state, searches=thresholds.proceed(round_, total, over, state.searches))
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        cuts = self._cuts(chunk, state)
+        (search,) = state.searches
+        cuts = search.cuts(chunk.rows, chunk.start)
         how: How = "count" if self.convention == "peft" and self.aggregate == "mean" else self.aggregate
         elect: Elect = "weighted" if self.convention == "stockpot" else "unweighted"
         zero_vote = {"stockpot": 0, "peft": 1, "original": state.majority or -1}[self.convention]
-        return trim_elect(chunk.rows, weights, state.magnitudes, cuts, chunk.start, how, elect, zero_vote)
-
-    def _cuts(self, chunk: Chunk, state: Trim) -> NDArray[np.int64]:
-        """The flat index of the last tie kept of each ingredient, as far as this chunk can tell."""
-        if self.convention == "original" or state.ties is None:
-            return np.full(len(chunk.rows), UNCUT, dtype=np.int64)
-        return chunk_cuts(chunk.rows, chunk.start, state.magnitudes, state.ties.bins, state.ties.ranks)
+        return trim_elect(chunk.rows, weights, search.magnitudes, cuts, chunk.start, how, elect, zero_vote)
