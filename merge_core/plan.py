@@ -7,20 +7,27 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from math import prod
 from typing import Any
 
 from merge_core.alignment import align
+from merge_core.deltas import Delta
 from merge_core.errors import CapacityError, RecipeError, StockpotError, nearest
 from merge_core.formats import Artefact, read
 from merge_core.layout import Shard, index_json, lay_out
 from merge_core.plan_tensors import Copy, Input, Merge, TensorPlan, TensorPlanner
 from merge_core.recipe import Ingredient, Recipe
-from merge_core.side_files import all_side_files
+from merge_core.side_files import CARRIED, all_side_files
 from merge_core.sources import Resolve, Source
+from merge_core.tensors import row_size
 
 ENGINE = "1"
 """Raised when the same recipe over the same inputs would give other bytes."""
+
+READ = (".safetensors", *CARRIED)
+"""Endings of the files that have a say in the output; a source's README has none."""
+
+MOST_SHARDS = 800
+"""Every shard is open while it is written, and 1024 open files is what a process often has."""
 
 CHUNK = 1 << 16
 """Elements that an element-wise method sees at once: small enough for the second-level cache."""
@@ -95,6 +102,7 @@ def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None)
     _check_memory(tensors, memory_bytes)
     metadata = _metadata(recipe)
     shards = lay_out((tensor.spec for tensor in tensors.values()), recipe.output.max_shard_bytes, metadata)
+    _check_shards(shards, recipe)
     warnings = (*opened.notes, *planner.notes)
     donor = opened.source(recipe.base if recipe.base is not None else recipe.sources()[0])
     side_files = all_side_files(recipe, donor, index_json(shards), warnings)
@@ -138,8 +146,10 @@ class _Inputs:
     def fingerprint(self, name: str) -> list[list[str]]:
         source = self.source(name)
         if source.hashes is not None:
-            return sorted([path, digest] for path, digest in source.hashes.items() if path != "README.md")
-        return sorted([path, str(file.stat().st_size)] for path, file in source.files.items())
+            known = dict(source.hashes)
+        else:
+            known = {path: str(file.stat().st_size) for path, file in source.files.items()}
+        return sorted([path, mark] for path, mark in known.items() if path.endswith(READ))
 
 
 def _plan_recipe(recipe: Recipe, opened: _Inputs) -> TensorPlanner:
@@ -165,34 +175,53 @@ def _base(name: str, opened: _Inputs) -> Artefact:
 
 def _open(ingredient: Ingredient, base: Artefact | None, opened: _Inputs, recipe: Recipe) -> Input:
     if isinstance(ingredient.source, Recipe):
+        _check_takes_complete(recipe, "the nested recipe", "a full model")
         planner = _plan_recipe(ingredient.source, opened)
         merges = {name: planner.as_input(plan) for name, plan in planner.plan().items()}
         opened.notes.extend(planner.notes)
         return Input("the nested recipe", merges, complete=True)
     artefact = opened.artefact(ingredient.source)
     label = f"'{ingredient.source}'"
-    if artefact.complete and not recipe.method.complete_inputs:
-        hint = "a LoRA adapter; task_arithmetic takes full checkpoints too"
-        raise RecipeError(
-            f"{recipe.method.model_dump()['name']} merges adapters", where=label, found=artefact.format, expected=hint
-        )
+    if artefact.complete:
+        _check_takes_complete(recipe, label, artefact.format)
+    _note_other_base(artefact, label, recipe, opened)
     return _aligned(artefact, label, base)
+
+
+def _check_takes_complete(recipe: Recipe, label: str, found: str) -> None:
+    if not recipe.method.complete_inputs:
+        hint = "a LoRA adapter; task_arithmetic takes full checkpoints too"
+        raise RecipeError(f"{recipe.method.title()} merges adapters", where=label, found=found, expected=hint)
+
+
+def _note_other_base(artefact: Artefact, label: str, recipe: Recipe, opened: _Inputs) -> None:
+    declared = artefact.declared_base
+    if declared and recipe.base is not None and _last_part(declared) != _last_part(recipe.base):
+        opened.notes.append(f"{label} says that its base is '{declared}', and is put on '{recipe.base}'")
+
+
+def _last_part(name: str) -> str:
+    """`bert-tiny` of `team/bert-tiny@main` or `/models/Bert-Tiny/`."""
+    return (name.rpartition("@")[0] or name).rstrip("/").rpartition("/")[2].casefold()
 
 
 def _aligned(artefact: Artefact, label: str, base: Artefact | None) -> Input:
     if base is None:
         return Input(label, artefact.deltas, artefact.complete)
     names = align(artefact.deltas, base.tensors)
-    for name in artefact.deltas:
+    deltas: dict[str, Delta | Merge] = {}
+    for name, delta in artefact.deltas.items():
         if name not in names and not artefact.complete and name not in artefact.new_tensors:
-            found = f"'{name}' of {label}"
-            raise RecipeError(
-                "an adapter tensor lands on no tensor of the base",
-                where="ingredients",
-                found=found,
-                expected=nearest(name, base.tensors),
-            )
-    return Input(label, {names.get(name, name): delta for name, delta in artefact.deltas.items()}, artefact.complete)
+            found, known = f"'{name}' of {label}", nearest(name, base.tensors)
+            message = "an adapter tensor lands on no tensor of the base"
+            raise RecipeError(message, where="ingredients", found=found, expected=known)
+        target = names.get(name, name)
+        if target in deltas:
+            found = f"'{name}' and one more of {label}"
+            message = "two tensors mean the same tensor of the base"
+            raise RecipeError(message, where=f"tensor '{target}'", found=found, expected="one of them")
+        deltas[target] = delta
+    return Input(label, deltas, artefact.complete)
 
 
 def _check_count(recipe: Recipe) -> None:
@@ -206,7 +235,7 @@ def _check_count(recipe: Recipe) -> None:
             found=count,
             expected=expected,
         )
-    if method.space == "weight" and recipe.scale != 1.0:
+    if method.works_on(recipe.base is not None) == "weight" and recipe.scale != 1.0:
         expected = "1.0, or a method on deltas such as task_arithmetic"
         raise RecipeError(
             "scale applies to a merged delta, and this method averages weights",
@@ -217,10 +246,8 @@ def _check_count(recipe: Recipe) -> None:
 
 
 def _check_baseless(recipe: Recipe, inputs: list[Input]) -> None:
-    if recipe.method.space == "delta":
-        raise RecipeError(
-            "this method merges deltas from a base", where="base", found="nothing", expected="the base's name"
-        )
+    if recipe.method.needs_base or recipe.method.works_on(False) == "delta":
+        raise RecipeError("this method reads the base", where="base", found="nothing", expected="the base's name")
     adapter = next((entry.label for entry in inputs if not entry.complete), None)
     if adapter is not None:
         raise RecipeError(
@@ -243,10 +270,17 @@ def memory_need(tensor: TensorPlan) -> int:
 def chunk_elements(tensor: Merge) -> int:
     """How many elements the method sees at once: a cache-sized run, whole rows, or the whole matrix."""
     size = max(tensor.spec.size, 1)
-    if tensor.method.reads == "matrix":
+    if tensor.method.unit == "matrix":
         return size
-    row = prod(tensor.spec.shape[1:]) if tensor.method.reads == "row" else 1
+    row = row_size(tensor.spec.shape) if tensor.method.unit == "row" else 1
     return min(size, max(CHUNK // max(row, 1), 1) * row)
+
+
+def _check_shards(shards: tuple[Shard, ...], recipe: Recipe) -> None:
+    if len(shards) > MOST_SHARDS:
+        found, expected = f"{len(shards)} files", f"a size that gives at most {MOST_SHARDS}"
+        where = "output.max_shard_bytes"
+        raise RecipeError(f"{recipe.output.max_shard_bytes} is too small", where=where, found=found, expected=expected)
 
 
 def _check_memory(tensors: Mapping[str, TensorPlan], memory_bytes: int | None) -> None:

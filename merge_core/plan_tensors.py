@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 
 from merge_core.deltas import Absent, Delta, Replacement
 from merge_core.errors import RecipeError, nearest
-from merge_core.methods import Method
+from merge_core.methods import Method, Space
 from merge_core.methods.linear import Linear
 from merge_core.methods.task_arithmetic import TaskArithmetic
 from merge_core.recipe import Recipe, TensorRule
-from merge_core.stored import StoredTensor
+from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import BY_LABEL, DType, TensorSpec
 
 
@@ -29,6 +29,11 @@ class Merge:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.spec.shape
+
+    @property
+    def space(self) -> Space:
+        """What the method sees of each input: weights, or deltas from the base."""
+        return self.method.works_on(self.base is not None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,12 +65,14 @@ class TensorPlanner:
         self.inputs = inputs
         self.weights = recipe.weights()
         self.notes: list[str] = []
+        self._applied: set[int] = set()
 
     def plan(self) -> dict[str, TensorPlan]:
         """Every output tensor by name. Raises RecipeError for the first that does not fit."""
         names = self.base if self.base is not None else self._shared_names()
         planned = {name: self._plan_known(name) for name in sorted(names)}
         planned |= {name: plan for name, plan in self._plan_new(names) if plan is not None}
+        self._note_idle_rules()
         return {name: self._converted(plan) for name, plan in planned.items()}
 
     def as_input(self, plan: TensorPlan) -> "Delta | Merge":
@@ -80,22 +87,35 @@ class TensorPlanner:
         rule = self._rule(name)
         if rule is not None and rule.take is not None:
             return self._take(name, rule.take)
-        frame = self._frame(name)
+        return self._together(name, rule)
+
+    def _together(self, name: str, rule: TensorRule | None) -> TensorPlan:
+        """What the ingredients make of the tensor, each with its weight; integers must agree."""
+        frame, weights = self._frame(name), self._weights(rule)
+        copied = self._copied(name, frame, weights)
+        if copied is not None:
+            return copied
         if frame.dtype.kind != "float":
             return self._equal_everywhere(name, frame)
-        if not frame.dtype.mergeable:
-            hint = "a rule in `tensors` with take, or a model in bfloat16, float16 or float32"
-            raise RecipeError(
-                "this dtype is not merged", where=f"tensor '{name}'", found=frame.dtype.label, expected=hint
-            )
-        return self._merge(name, frame, self.weights if rule is None or rule.weights is None else rule.weights)
+        _check_mergeable(frame, self._frame_label())
+        return self._merge(name, frame, weights)
+
+    def _copied(self, name: str, frame: TensorSpec, weights: tuple[float, ...]) -> Copy | None:
+        """The first ingredient's stored tensor, for a method that copies it; None where bytes must be computed."""
+        delta = self.inputs[0].deltas.get(name)
+        if not self.recipe.method.copies or not isinstance(delta, Replacement):
+            return None
+        if (delta.stored.spec.dtype, delta.shape) != (frame.dtype, frame.shape):
+            return None
+        self.recipe.method.check(list(weights), name)
+        return Copy(frame, delta.stored)
 
     def _merge(self, name: str, frame: TensorSpec, weights: tuple[float, ...]) -> TensorPlan:
         inputs = tuple(self._input(entry, name, frame) for entry in self.inputs)
         stored = self.base[name] if self.base is not None and name in self.base else None
         if (
             stored is not None
-            and self.recipe.method.space == "delta"
+            and self.recipe.method.works_on(True) == "delta"
             and all(isinstance(entry, Absent) for entry in inputs)
         ):
             return Copy(stored.spec, stored)
@@ -114,19 +134,14 @@ class TensorPlanner:
                 found=found,
                 expected=f"{list(frame.shape)} as in {self._frame_label()}",
             )
-        if isinstance(delta, Replacement) and not delta.stored.spec.dtype.mergeable:
-            found = f"{delta.stored.spec.dtype.label} in {entry.label}"
-            raise RecipeError(
-                "this dtype is not merged",
-                where=f"tensor '{name}'",
-                found=found,
-                expected="bfloat16, float16, float32 or float64",
-            )
+        if isinstance(delta, Replacement):
+            _check_mergeable(replace(delta.stored.spec, name=name), entry.label)
         return delta
 
     def _left_out(self, entry: Input, name: str, frame: TensorSpec) -> Delta:
         if entry.complete:
-            hint = f"the tensor, or a rule in `tensors` such as {{match: '{name}', take: base}}"
+            holder = next(position for position, other in enumerate(self.inputs) if name in other.deltas or self.base)
+            hint = f"the tensor, or {self._hint(name, holder)}"
             raise RecipeError(
                 "the tensor is missing", where=f"tensor '{name}'", found=f"nothing in {entry.label}", expected=hint
             )
@@ -134,28 +149,30 @@ class TensorPlanner:
 
     def _equal_everywhere(self, name: str, frame: TensorSpec) -> Copy:
         """An integer or bool tensor: never averaged, so every input that has it must have the same."""
-        holders = {entry.label: entry.deltas[name] for entry in self.inputs if name in entry.deltas}
-        found = {label: delta.stored for label, delta in holders.items() if isinstance(delta, Replacement)}
-        stored = self.base[name] if self.base is not None else next(iter(found.values()))
-        for label, other in found.items():
-            if (
-                other.spec.dtype != frame.dtype
-                or other.spec.shape != frame.shape
-                or bytes(other.data) != bytes(stored.data)
-            ):
-                hint = f"equal values, or a rule in `tensors` such as {{match: '{name}', take: base}}"
-                raise RecipeError(
-                    f"{frame.dtype.label} tensors are not averaged",
-                    where=f"tensor '{name}'",
-                    found=f"other values in {label}",
-                    expected=hint,
-                )
+        stored = None if self.base is None else self.base.get(name)
+        for entry in self.inputs:
+            delta = entry.deltas.get(name)
+            if delta is not None:
+                own = delta.stored if isinstance(delta, Replacement) else None
+                if own is None or (stored is not None and not same_values(own, stored)):
+                    raise self._not_averaged(name, frame, entry)
+                stored = stored or own
+        assert stored is not None, "a name that is planned has a holder"
+        self._note_missing(name, frame)
+        return Copy(replace(stored.spec, name=name), stored)
+
+    def _not_averaged(self, name: str, frame: TensorSpec, entry: Input) -> RecipeError:
+        found, expected = f"other values in {entry.label}", f"equal values, or {self._hint(name, 0)}"
+        message = f"{frame.dtype.label} tensors are not averaged"
+        return RecipeError(message, where=f"tensor '{name}'", found=found, expected=expected)
+
+    def _note_missing(self, name: str, frame: TensorSpec) -> None:
         missing = [entry.label for entry in self.inputs if entry.complete and name not in entry.deltas]
         if missing:
-            self.notes.append(
-                f"tensor '{name}' ({frame.dtype.label}) is not in {', '.join(missing)}: kept as in the base"
+            kept = (
+                "kept as in the base" if self.base is not None and name in self.base else "kept as the others have it"
             )
-        return Copy(stored.spec, stored)
+            self.notes.append(f"tensor '{name}' ({frame.dtype.label}) is not in {', '.join(missing)}: {kept}")
 
     def _plan_new(self, known: Mapping[str, object]) -> Iterator[tuple[str, TensorPlan | None]]:
         """Tensors that ingredients bring and the base lacks, such as a classification head."""
@@ -170,18 +187,13 @@ class TensorPlanner:
         if len(owners) == 1:
             self.notes.append(f"tensor '{name}' is only in {self.inputs[owners[0]].label}: kept as it is there")
             return self._take(name, owners[0])
-        if len(owners) == len(self.inputs) and self.recipe.method.space == "weight":
-            return self._merge(
-                name, self._frame(name), self.weights if rule is None or rule.weights is None else rule.weights
-            )
+        if self._frame(name).dtype.kind != "float":
+            return self._equal_everywhere(name, self._frame(name))
+        if len(owners) == len(self.inputs) and self.recipe.method.works_on(self.base is not None) == "weight":
+            return self._together(name, rule)
         found = " and ".join(self.inputs[position].label for position in owners)
-        hint = f"a rule in `tensors` such as {{match: '{name}', take: {owners[0]}}}"
-        raise RecipeError(
-            f"{self._frame_label()} lacks a tensor that several ingredients have",
-            where=f"tensor '{name}'",
-            found=found,
-            expected=hint,
-        )
+        message = f"{self._frame_label()} lacks a tensor that several ingredients have"
+        raise RecipeError(message, where=f"tensor '{name}'", found=found, expected=self._hint(name, owners[0]))
 
     def _take(self, name: str, take: str | int) -> TensorPlan:
         """The tensor as the base or one ingredient has it."""
@@ -199,17 +211,21 @@ class TensorPlanner:
                 found=f"nothing in {self.inputs[take].label}",
                 expected=known,
             )
-        return self._alone(name, delta)
+        return self._alone(name, self.inputs[take])
 
-    def _alone(self, name: str, delta: "Delta | Merge | None") -> TensorPlan:
+    def _alone(self, name: str, entry: Input) -> TensorPlan:
         """What one ingredient alone makes of the tensor."""
+        delta = entry.deltas.get(name)
         stored = self.base[name] if self.base is not None and name in self.base else None
         if delta is None:
             assert stored is not None, "an absent delta has a base"
             return Copy(stored.spec, stored)
         if isinstance(delta, Merge):
             return Merge(delta.spec, Linear(), (1.0,), 1.0, self.recipe.seed, None, (delta,))
-        return Merge(self._frame(name), TaskArithmetic(), (1.0,), 1.0, self.recipe.seed, stored, (delta,))
+        frame = self._frame(name)
+        _check_mergeable(frame, self._frame_label())
+        inputs = (self._input(entry, name, frame),)
+        return Merge(frame, TaskArithmetic(), (1.0,), 1.0, self.recipe.seed, stored, inputs)
 
     def _frame(self, name: str) -> TensorSpec:
         """The spec that the output follows: the base's, else that of the first ingredient that has the tensor."""
@@ -224,7 +240,24 @@ class TensorPlanner:
         return f"the base '{self.recipe.base}'" if self.base is not None else self.inputs[0].label
 
     def _rule(self, name: str) -> TensorRule | None:
-        return next((rule for rule in self.recipe.tensors if fnmatchcase(name, rule.match)), None)
+        for position, rule in enumerate(self.recipe.tensors):
+            if fnmatchcase(name, rule.match):
+                self._applied.add(position)
+                return rule
+        return None
+
+    def _note_idle_rules(self) -> None:
+        for position, rule in enumerate(self.recipe.tensors):
+            if position not in self._applied:
+                self.notes.append(f"rule tensors[{position}], match '{rule.match}', applies to no tensor")
+
+    def _weights(self, rule: TensorRule | None) -> tuple[float, ...]:
+        return self.weights if rule is None or rule.weights is None else rule.weights
+
+    def _hint(self, name: str, position: int) -> str:
+        """The rule that settles a tensor on which the ingredients do not agree."""
+        take = "base" if self.base is not None and name in self.base else position
+        return f"a rule in `tensors` such as {{match: '{name}', take: {take}}}"
 
     def _converted(self, plan: TensorPlan) -> TensorPlan:
         """The plan with the output's dtype; a float tensor that changes type is no longer a plain copy."""
@@ -241,3 +274,12 @@ class TensorPlanner:
                 expected="dtype: same",
             )
         return Merge(spec, Linear(), (1.0,), 1.0, self.recipe.seed, None, (Replacement(plan.stored),))
+
+
+def _check_mergeable(spec: TensorSpec, holder: str) -> None:
+    if not spec.dtype.mergeable:
+        found = f"{spec.dtype.label} in {holder}"
+        hint = (
+            f"bfloat16, float16, float32 or float64, or a rule in `tensors` such as {{match: '{spec.name}', take: 0}}"
+        )
+        raise RecipeError("this dtype is not merged", where=f"tensor '{spec.name}'", found=found, expected=hint)

@@ -29,6 +29,11 @@ class Run:
                 yield from entry.nested()
         yield self
 
+    @property
+    def height(self) -> int:
+        """How many levels of runs lie inside this one."""
+        return max((1 + entry.height for entry in self.inputs if isinstance(entry, Run)), default=0)
+
     def open(self, elements: int | None = None) -> "Reader":
         """A reader for one thread, with room for `elements` at a time."""
         return Reader(self, elements or chunk_elements(self.merge))
@@ -52,7 +57,7 @@ class Reader:
         merge, base = self._run.merge, self._load_base(start, size)
         rows = self._rows[: len(self._loaders) * size].reshape(len(self._loaders), size)
         for loader, row in zip(self._loaders, rows, strict=True):
-            if merge.method.space == "delta":
+            if merge.space == "delta":
                 loader.load_delta(row, start, base)
             else:
                 loader.load_weight(row, start, base)
@@ -67,7 +72,7 @@ class Reader:
         """The merged elements in the output's dtype: rounded once, here."""
         chunk, result = self._merge(start, size)
         label = self._run.merge.spec.dtype.label
-        if self._run.merge.method.space == "weight":
+        if self._run.merge.space == "weight":
             return narrow(result, label)
         assert chunk.base is not None, "planning refuses a delta method without a base"
         return add_scaled_narrow(chunk.base, result, self._run.merge.scale, label)
@@ -75,11 +80,7 @@ class Reader:
     def merged(self, start: int, size: int) -> Rows:
         """The merged weights in float32: base + scale · delta for a method on deltas."""
         chunk, result = self._merge(start, size)
-        return (
-            result
-            if chunk.base is None or self._run.merge.method.space == "weight"
-            else self._added(chunk.base, result)
-        )
+        return result if chunk.base is None or self._run.merge.space == "weight" else self._added(chunk.base, result)
 
     def _added(self, base: Rows, delta: Rows) -> Rows:
         return add_scaled_narrow(base, delta, self._run.merge.scale, "float32")

@@ -43,6 +43,11 @@ BY_CODE = {dtype.code: dtype for dtype in DType}
 BY_LABEL = {dtype.label: dtype for dtype in DType}
 
 
+def row_size(shape: tuple[int, ...]) -> int:
+    """Elements for each index of the first dimension (an output of the layer); a 1-D or 0-d tensor is one row."""
+    return prod(shape[1:]) if len(shape) > 1 else prod(shape)
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """A tensor's name, dtype and shape."""

@@ -4,7 +4,18 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from merge_core.methods.contract import Blocks, Chunk, Counts, Method, Partial, Rows, State, Surveyed, Weights
+from merge_core.methods.contract import (
+    Blocks,
+    Chunk,
+    Counts,
+    Method,
+    Partial,
+    Rows,
+    Space,
+    State,
+    Surveyed,
+    Weights,
+)
 from merge_core.methods.linear import Linear
 from merge_core.methods.selma import Selma
 from merge_core.methods.slerp import Slerp
@@ -45,6 +56,7 @@ __all__ = [
     "Method",
     "Partial",
     "Rows",
+    "Space",
     "State",
     "Surveyed",
     "Weights",

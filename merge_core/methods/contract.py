@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from merge_core.errors import FileError, RecipeError
 
+Space = Literal["weight", "delta"]
+Reads = Literal["element", "row", "matrix"]
+
 Rows = NDArray[np.float32]
 Weights = NDArray[np.float32]
 State = Any
@@ -27,7 +30,8 @@ class Chunk:
 
     `rows` is float32 [ingredients, elements]: weights, or deltas from the base, as the method's `space` says.
     `base` is float32 [elements], None for a recipe without one. `start` is the flat index of the first
-    element. A method that reads rows or matrices gets whole rows of `shape`.
+    element. A method that reads rows or matrices gets whole rows of `shape`, as
+    `merge_core.tensors.row_size` counts them.
     """
 
     rows: Rows
@@ -88,10 +92,26 @@ class Method(BaseModel):
     rounds: ClassVar[int] = 0
     most_inputs: ClassVar[int | None] = None
     fewest_inputs: ClassVar[int] = 1
+    needs_base: ClassVar[bool] = False
+    """True for a method on weights that reads the base as well; one on deltas needs it in any case."""
     complete_inputs: ClassVar[bool] = True
     """False for a method that is defined on adapters only and refuses full checkpoints."""
     formula: ClassVar[str]
     source: ClassVar[str]
+
+    def works_on(self, has_base: bool) -> Space:
+        """What the rows of a chunk are in a recipe with or without a base: mostly `space`."""
+        return self.space
+
+    @property
+    def unit(self) -> Reads:
+        """What a chunk holds whole: `reads`, unless the parameters ask for less or more."""
+        return self.reads
+
+    @property
+    def copies(self) -> bool:
+        """True when the stored bytes of the one ingredient are the result."""
+        return False
 
     @property
     def surveys(self) -> Literal["tensor", "model"]:
@@ -139,6 +159,17 @@ def refuse_zero_sum(weights: list[float], tensor: str) -> None:
             where="ingredients[].weight",
             found=f"{weights}, which sum to {total:g}",
             expected="a sum other than 0, or normalize: false",
+        )
+
+
+def refuse_weights(weights: list[float], tensor: str) -> None:
+    """Raise RecipeError when a method that has no use for weights is given some."""
+    if any(weight != 1.0 for weight in weights):
+        raise RecipeError(
+            f"tensor '{tensor}': this method gives its inputs no weights",
+            where="ingredients[].weight",
+            found=f"{weights}",
+            expected="no weight, or 1",
         )
 
 
