@@ -34,7 +34,7 @@ class Work:
         return self.lease.job
 
 
-# Imported when the first job of a kind comes: what merging needs takes a second to load.
+# By name: an API process queues jobs without loading what merging needs.
 HANDLERS: Mapping[str, tuple[str, str]] = {
     "shard": ("app.jobs.build", "build_shard"),
     "composition": ("app.jobs.build", "finish_composition"),

