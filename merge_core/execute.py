@@ -8,7 +8,7 @@ from kernels.all_finite import all_finite
 from merge_core.errors import CancelledError
 from merge_core.not_finite import not_finite
 from merge_core.plan import Plan
-from merge_core.plan_tensors import Copy, Merge, TensorPlan
+from merge_core.plan_tensors import Copy, Merge
 from merge_core.run import Reader, Run
 from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces
 from merge_core.sink import Sink
@@ -71,10 +71,16 @@ class _Build:
     def __init__(self, plan: Plan, names: list[str]) -> None:
         self._tensors = [plan.tensors[name] for name in names]
         self._surveyed = [tensor for tensor in plan.tensors.values() if isinstance(tensor, Merge)]
-        self.progress = _Progress(sum(_passes(tensor) * tensor.spec.nbytes for tensor in self._tensors))
+        self._is_shared = any(_surveys_model(tensor) for tensor in self._surveyed)
+        self.progress = _Progress(self._surveys_nbytes() + sum(tensor.spec.nbytes for tensor in self._tensors))
+
+    def _surveys_nbytes(self) -> int:
+        surveyed = self._surveyed if self._is_shared else [t for t in self._tensors if isinstance(t, Merge)]
+        runs = [inner.merge for merge in surveyed for inner in Run(merge).nested()]
+        return sum(merge.method.rounds * merge.spec.nbytes for merge in runs)
 
     def groups(self, sink: Sink) -> Iterator[Stage]:
-        if any(_surveys_model(tensor) for tensor in self._surveyed):
+        if self._is_shared:
             yield self._model_group(sink)
             return
         for tensor in self._tensors:
@@ -105,12 +111,6 @@ class _Build:
         yield Batch([_copy_task(copy, start, sink, self.progress) for start in starts])
 
 
-def _passes(tensor: TensorPlan) -> int:
-    if isinstance(tensor, Copy):
-        return 1
-    return 1 + sum(run.merge.method.rounds for run in Run(tensor).nested())
-
-
 def _surveys_model(merge: Merge) -> bool:
     return merge.method.surveys == "model" or any(
         _surveys_model(entry) for entry in merge.inputs if isinstance(entry, Merge)
@@ -118,12 +118,15 @@ def _surveys_model(merge: Merge) -> bool:
 
 
 def _levels(runs: list[Run]) -> list[list[Run]]:
-    """Runs that carry out the same (nested) recipe, the innermost first."""
+    """Runs that carry out the same (nested) recipe, the innermost first.
+
+    A tensor that an inner recipe only copies has no inner run, so one tensor alone does not tell the order.
+    """
     levels: dict[int, list[Run]] = {}
     for run in runs:
         for inner in run.nested():
             levels.setdefault(id(inner.merge.method), []).append(inner)
-    return list(levels.values())
+    return sorted(levels.values(), key=lambda level: max(run.height for run in level))
 
 
 def _merge_task(piece: Piece, sink: Sink, progress: _Progress) -> Task:

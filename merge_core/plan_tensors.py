@@ -61,6 +61,8 @@ class TensorPlanner:
 
     def __init__(self, recipe: Recipe, base: Mapping[str, StoredTensor] | None, inputs: Sequence[Input]) -> None:
         self.recipe = recipe
+        # A copy, so that a recipe that lies twice within another is surveyed apart: runs are told by their method.
+        self.method = recipe.method.model_copy()
         self.base = base
         self.inputs = inputs
         self.weights = recipe.weights()
@@ -120,7 +122,7 @@ class TensorPlanner:
         ):
             return Copy(stored.spec, stored)
         self.recipe.method.check(list(weights), name)
-        return Merge(frame, self.recipe.method, weights, self.recipe.scale, self.recipe.seed, stored, inputs)
+        return Merge(frame, self.method, weights, self.recipe.scale, self.recipe.seed, stored, inputs)
 
     def _input(self, entry: Input, name: str, frame: TensorSpec) -> "Delta | Merge":
         delta = entry.deltas.get(name)
