@@ -23,6 +23,7 @@ from merge_core.errors import (
     FileError,
     ForbiddenError,
     InputError,
+    MalformedError,
     NotFoundError,
     RecipeError,
     StockpotError,
@@ -33,10 +34,6 @@ from merge_core.errors import (
 MEDIA_TYPE = "application/problem+json"
 LONGEST_TEXT = 1200
 """Characters of one text in a problem, which may repeat the caller's own input."""
-
-
-class MalformedError(InputError):
-    """A request's body or header is not what its format allows."""
 
 
 class FieldError(InputError):

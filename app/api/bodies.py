@@ -1,21 +1,18 @@
 """Request bodies: read within a limit, parsed strictly, checked against a model that names the misspelt field."""
 
-import json
-import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import yaml
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 
-from app.problems import MalformedError, MediaTypeError, TooLargeError, invalid_fields
+from app.problems import MediaTypeError, TooLargeError, invalid_fields
+from merge_core.documents import parse_json, parse_yaml
 from merge_core.errors import nearest
 
 LARGEST_BYTES = 1 << 20
-DEEPEST = 64
 JSON_TYPE = "application/json"
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 
@@ -78,41 +75,6 @@ async def read_limited(request: Request, limit: int = LARGEST_BYTES) -> bytes:
     return bytes(parts)
 
 
-def parse_json(raw: bytes) -> object:
-    """The JSON value in `raw`; a key that is there twice, NaN, infinity and deep nesting are refused."""
-    try:
-        text = raw.decode("utf-8")
-        value = json.loads(
-            text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant, parse_float=_finite
-        )
-    except (ValueError, RecursionError) as error:
-        raise MalformedError(f"not valid JSON: {_reason(error)}", where="body") from None
-    _check_values(value)
-    return value
-
-
-def parse_yaml(raw: bytes) -> object:
-    """The YAML value in `raw`, as plain JSON types; aliases, tags and repeated keys are refused."""
-    try:
-        value = yaml.load(raw.decode("utf-8"), Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise MalformedError(f"not valid YAML: {_reason(error)}", where="body") from None
-    _check_values(value)
-    return value
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader without aliases, which can make a small file enormous, and without repeated keys."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias (*name) is not read here")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        return _without_repeats(self.construct_pairs(node, deep=True))
-
-
 def _media_type(request: Request, allowed: tuple[str, ...]) -> str:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in allowed:
@@ -142,59 +104,3 @@ def declared_length(request: Request) -> int | None:
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise TooLargeError("the body is too large", where="body", found=f"{size} bytes", expected=f"at most {limit}")
-
-
-def _without_repeats(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    result: dict[Any, Any] = {}
-    for key, value in pairs:
-        if not isinstance(key, str):
-            raise ValueError(f"the key {key!r} is not a text")
-        if key in result:
-            raise ValueError(f"the key {key!r} is there twice")
-        result[key] = value
-    return result
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"{digits} is too large for a number")
-    return value
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return f"nested deeper than {DEEPEST}"
-    return str(error).replace("\n", " ")[:300]
-
-
-def _check_values(value: object) -> None:
-    """Raises MalformedError for what the parsers let through and no field can mean."""
-    level, depth = [value], 0
-    while level:
-        if depth > DEEPEST:
-            raise MalformedError(f"nested deeper than {DEEPEST}", where="body")
-        level, depth = [inner for item in level for inner in _inside(item)], depth + 1
-
-
-def _inside(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return [*value.keys(), *value.values()]
-    if isinstance(value, list):
-        return value
-    if isinstance(value, str):
-        _check_text(value)
-    elif not (value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))):
-        raise MalformedError(
-            "a value is neither text, finite number, list nor mapping", where="body", found=repr(value)
-        )
-    return []
-
-
-def _check_text(text: str) -> None:
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise MalformedError("a text holds NUL or half a surrogate pair", where="body", found=ascii(text[:80]))

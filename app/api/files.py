@@ -1,6 +1,7 @@
 """Files of repos: publish one with one PUT, or in parts; download with ranges."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -8,12 +9,13 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from app.api.auth import Reader, Writer, check_write, readable_repo
 from app.api.names import check_name, check_path, check_revision, check_sha256
 from app.api.receiving import Arrival, announced_sha256, received_so_far, take_in
-from app.api.repos import Revision, commit_files
+from app.api.repos import Revision, commit_files, open_repo
 from app.api.services import Pot, Services
 from app.api.serving import Served, serve
 from app.api.shapes import Received, Stored, Written
 from app.store.records import FileEntry, Repo, Token
 from merge_core.errors import NotFoundError, nearest
+from merge_core.formats import check_file
 
 router = APIRouter(prefix="/v1/repos/{namespace}/{name}", tags=["files"])
 
@@ -42,10 +44,10 @@ class Target:
     token: Token
 
 
-def writable(token: Writer, namespace: str, name: str) -> Target:
+def writable(token: Writer, pot: Pot, namespace: str, name: str) -> Target:
     """Raises before a byte of the body is read."""
     check_write(token, check_name(namespace, "path namespace"))
-    check_name(name, "path name")
+    open_repo(pot, namespace, check_name(name, "path name"))
     return Target(f"{namespace}/{name}", token)
 
 
@@ -70,7 +72,7 @@ async def arrived_file(
     content_range: ContentRange = None,
 ) -> Arrival:
     """The body, in its blob."""
-    return await take_in(request, pot, target.token, announced_sha256(header, query))
+    return await take_in(request, pot, target.token, announced_sha256(header, query), partial(check_file, path))
 
 
 async def arrived_blob(
@@ -105,6 +107,8 @@ def published(
     if not arrival.complete:
         response.status_code = 202
         return Received(sha256=arrival.sha256, received=arrival.received)
+    if not arrival.is_checked:
+        check_file(path, pot.blobs.local_path(arrival.sha256))
     changes: dict[str, FileEntry | None] = {path: FileEntry(path, arrival.sha256, arrival.size)}
     repo, commit, is_new = commit_files(pot, target.token, target.full_name, changes, message or f"Upload {path}")
     response.status_code = 201 if is_new else 200

@@ -10,10 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from app.api.bodies import declared_length, refuse_encoding
 from app.api.names import check_sha256
 from app.api.services import Services
-from app.problems import MalformedError, TooLargeError
+from app.problems import TooLargeError
 from app.store.records import Token
-from app.store.uploads import Upload
-from merge_core.errors import ConflictError, InputError
+from app.store.uploads import Check, Upload
+from merge_core.errors import ConflictError, InputError, MalformedError
 
 PIECE_BYTES = 1 << 20
 _SPAN = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18})")
@@ -21,11 +21,15 @@ _SPAN = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18})")
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What is here of a blob after a request; `received` < `size` while parts are still to come."""
+    """What is here of a blob after a request; `received` < `size` while parts are still to come.
+
+    `is_checked` when this request's `check` has looked at the bytes.
+    """
 
     sha256: str
     size: int
     received: int
+    is_checked: bool = False
 
     @property
     def complete(self) -> bool:
@@ -41,8 +45,10 @@ class Span:
     total: int
 
 
-async def take_in(request: Request, pot: Services, owner: Token, sha256: str | None) -> Arrival:
-    """Stream the body into a blob that `owner` may then commit.
+async def take_in(
+    request: Request, pot: Services, owner: Token, sha256: str | None, check: Check = lambda path: None
+) -> Arrival:
+    """Stream the body into a blob that `owner` may then commit; `check` sees the complete file before it is one.
 
     Raises TooLargeError, FileError for another hash or length than announced, ConflictError for a part that
     does not follow the one before. What breaks off leaves nothing, except parts, which wait for the next.
@@ -52,12 +58,12 @@ async def take_in(request: Request, pot: Services, owner: Token, sha256: str | N
     limit = pot.settings.max_file_bytes
     _check_limit(span.total if span else declared_length(request) or 0, limit)
     if span is None:
-        return await _whole(request, pot, owner, sha256, limit)
+        return await _whole(request, pot, owner, sha256, limit, check)
     if sha256 is None:
         raise InputError(
             "an upload in parts needs its sha256", where="header X-Content-SHA256", expected="64 hex digits"
         )
-    return await _part(request, pot, owner, sha256, span)
+    return await _part(request, pot, owner, sha256, span, check)
 
 
 def announced_sha256(header: str | None, query: str | None) -> str | None:
@@ -99,15 +105,17 @@ def content_span(headers: Mapping[str, str]) -> Span | None:
     return Span(first, last + 1, total)
 
 
-async def _whole(request: Request, pot: Services, owner: Token, sha256: str | None, limit: int) -> Arrival:
+async def _whole(
+    request: Request, pot: Services, owner: Token, sha256: str | None, limit: int, check: Check
+) -> Arrival:
     with await run_in_threadpool(pot.blobs.open_upload, sha256, declared_length(request)) as upload:
         await _pour(request, upload, limit)
-        found, size = await run_in_threadpool(upload.finish)
+        found, size = await run_in_threadpool(upload.finish, check)
     await run_in_threadpool(pot.store.record_blob, found, size, owner)
-    return Arrival(found, size, size)
+    return Arrival(found, size, size, is_checked=True)
 
 
-async def _part(request: Request, pot: Services, owner: Token, sha256: str, span: Span) -> Arrival:
+async def _part(request: Request, pot: Services, owner: Token, sha256: str, span: Span, check: Check) -> Arrival:
     if span.first is None or span.stop is None:
         received = await run_in_threadpool(received_so_far, pot, owner, sha256)
         return Arrival(sha256, span.total, min(received, span.total))
@@ -116,10 +124,10 @@ async def _part(request: Request, pot: Services, owner: Token, sha256: str, span
         await _pour(request, upload, span.stop)
         received = upload.received
         if upload.complete:
-            await run_in_threadpool(upload.finish)
+            await run_in_threadpool(upload.finish, check)
     if received == span.total:
         await run_in_threadpool(pot.store.record_blob, sha256, received, owner)
-    return Arrival(sha256, span.total, received)
+    return Arrival(sha256, span.total, received, is_checked=True)
 
 
 async def _pour(request: Request, upload: Upload, most: int) -> None:

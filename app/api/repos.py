@@ -13,6 +13,7 @@ from app.api.services import Pot, Services
 from app.api.shapes import CommitShape, FileShape, Listing, Missing, RepoDetail, RepoShape, TreeShape
 from app.store.records import FileEntry, Repo, RepoKind, Token
 from merge_core.errors import ConflictError, InputError, NotFoundError
+from merge_core.formats import check_file
 
 router = APIRouter(prefix="/v1/repos", tags=["repos"])
 
@@ -159,6 +160,9 @@ def committed(
     check_write(token, check_name(namespace, "path namespace"))
     check_name(name, "path name")
     changes = _changes(pot, token, wish)
+    for path, entry in changes.items():
+        if entry is not None:
+            check_file(path, pot.blobs.local_path(entry.sha256))
     repo, commit, is_new = commit_files(pot, token, f"{namespace}/{name}", changes, wish.message, wish.parent)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/repos/{repo.full_name}?revision={commit.id}"
@@ -184,9 +188,7 @@ def commit_files(
 def _writable(pot: Services, full_name: str, changes: dict[str, FileEntry | None], parent: str | None) -> Repo:
     """The repo to commit to; one is only created for a commit that can succeed."""
     namespace, name = full_name.split("/")
-    repo = pot.store.get_repo(namespace, name)
-    if repo is not None and repo.kind == "composition":
-        raise ConflictError("this repo's files are computed from a recipe", where=f"repo '{full_name}'")
+    repo = open_repo(pot, namespace, name)
     if repo is not None:
         return repo
     absent = next((path for path, entry in changes.items() if entry is None), None)
@@ -195,6 +197,14 @@ def _writable(pot: Services, full_name: str, changes: dict[str, FileEntry | None
     if parent is not None:
         raise ConflictError("the repo has no commits yet", where="parent", found=parent, expected="no parent")
     return pot.store.ensure_repo(namespace, name)
+
+
+def open_repo(pot: Services, namespace: str, name: str) -> Repo | None:
+    """The repo, if there is one, when files may be put into it; ConflictError for a composition's."""
+    repo = pot.store.get_repo(namespace, name)
+    if repo is not None and repo.kind == "composition":
+        raise ConflictError("this repo's files are computed from a recipe", where=f"repo '{repo.full_name}'")
+    return repo
 
 
 def _announced(file: Announced, index: int) -> FileEntry:

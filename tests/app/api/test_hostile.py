@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.bodies import parse_json, parse_yaml
 from app.api.names import check_path
-from app.problems import MalformedError
-from merge_core.errors import InputError
+from merge_core.documents import parse_json, parse_yaml
+from merge_core.errors import InputError, MalformedError
 from tests.app.api.conftest import Pot
 
 PLAN = "/v1/plan"
