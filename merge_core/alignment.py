@@ -5,13 +5,20 @@ round. One prefix is chosen for the whole artefact: the one under which most nam
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+MOST_PREFIXES = 64
+"""A base with more first components than this has none that a task class added."""
 
 
 def align(names: Iterable[str], base: Mapping[str, object]) -> dict[str, str]:
-    """Artefact name → base name, for every name that has a counterpart; the rest are left out."""
+    """Artefact name → base name, for every name that has a counterpart; the rest are left out.
+
+    Two names may come out as one: an artefact that spells a tensor in two ways.
+    """
     wanted = list(names)
-    candidates = Counter(prefix for name in wanted for prefix in _prefixes(name, base))
+    added = _base_prefixes(base)
+    candidates = Counter(prefix for name in wanted for prefix in _prefixes(name, base, added))
     candidates["", ""] += 0
     strip, add = max(candidates, key=lambda prefix: (candidates[prefix], prefix == ("", ""), prefix))
     pairs = ((name, renamed(name, strip, add)) for name in wanted)
@@ -24,15 +31,16 @@ def renamed(name: str, strip: str, add: str) -> str | None:
     return add + name.removeprefix(strip) if name.startswith(strip) else None
 
 
-def _prefixes(name: str, base: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+def _prefixes(name: str, base: Mapping[str, object], added: Collection[str]) -> Iterator[tuple[str, str]]:
     """The (strip, add) pairs under which `name` means a tensor of the base."""
     if name in base:
         yield "", ""
-    parts = name.split(".")
-    for cut in range(1, len(parts)):
-        if ".".join(parts[cut:]) in base:
-            yield ".".join(parts[:cut]) + ".", ""
-    for prefix in _base_prefixes(base):
+    end = name.find(".")
+    while end >= 0:
+        if name[end + 1 :] in base:
+            yield name[: end + 1], ""
+        end = name.find(".", end + 1)
+    for prefix in added:
         if prefix + name in base:
             yield "", prefix
 
@@ -41,8 +49,7 @@ def _base_prefixes(base: Mapping[str, object]) -> list[str]:
     """The first components of the base's names, and the first two: what a task class adds."""
     prefixes: dict[str, None] = {}
     for name in base:
-        parts = name.split(".")
-        for cut in (1, 2):
-            if len(parts) > cut:
-                prefixes[".".join(parts[:cut]) + "."] = None
-    return list(prefixes) if len(prefixes) <= 64 else []
+        parts = name.split(".", 2)
+        for cut in range(1, len(parts)):
+            prefixes[".".join(parts[:cut]) + "."] = None
+    return list(prefixes) if len(prefixes) <= MOST_PREFIXES else []

@@ -18,6 +18,7 @@ Every error says where (a recipe field, a tensor or a file), what was found and 
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from heapq import nlargest
 from typing import Self
 
 
@@ -89,8 +90,13 @@ class CancelledError(StockpotError):
     """Somebody asked for the work to stop."""
 
 
+MOST_COMPARED = 500
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known names closest to `name`, as a phrase for an error's `expected`."""
-    candidates = list(known)
+    parts = set(name.split("."))
+    # Comparing letter by letter takes seconds over the names of a large model.
+    candidates = nlargest(MOST_COMPARED, known, key=lambda candidate: len(parts.intersection(candidate.split("."))))
     close = get_close_matches(name, candidates, n=3, cutoff=0.4) or candidates[:3]
     return "one of " + ", ".join(repr(candidate) for candidate in close) if close else "nothing: the list is empty"

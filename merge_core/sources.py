@@ -25,15 +25,22 @@ Resolve = Callable[[str], Source]
 
 def folder_source(name: str, relative_to: Path = Path()) -> Source:
     """The source of a command-line recipe: a folder, or one safetensors file, as a path."""
-    path = relative_to / Path(name).expanduser()
-    if path.is_file():
+    try:
+        path = relative_to / Path(name).expanduser()
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be read, no such user's home
+        raise _no_source(name, str(error)) from error
+    if is_file:
         return Source(name, {path.name: path})
-    if not path.is_dir():
-        raise NotFoundError(
-            "no such folder or file", where=f"source '{name}'", found="nothing", expected=f"a model at {path}"
-        )
+    if not is_folder:
+        raise _no_source(name, "nothing")
     files = sorted(file for file in path.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(path)))
     return Source(name, {file.relative_to(path).as_posix(): file for file in files})
+
+
+def _no_source(name: str, found: str) -> NotFoundError:
+    where = f"source {name[:200]!r}"
+    return NotFoundError("no such folder or file", where=where, found=found[:200], expected="a model's folder or file")
 
 
 def _is_hidden(path: Path) -> bool:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from kernels.storage import storage_dtype
 from merge_core.tensors import DType, TensorSpec
 
+COMPARED_BYTES = 1 << 20
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredTensor:
@@ -28,3 +30,11 @@ def _storage_type(dtype: DType) -> np.dtype[Any]:
     if dtype.mergeable:
         return storage_dtype(dtype.label)
     return np.dtype(np.uint8) if dtype.kind == "float" else np.dtype(dtype.label)
+
+
+def same_values(one: StoredTensor, other: StoredTensor) -> bool:
+    """Whether two stored tensors are equal in dtype, shape and bytes; compared in small runs."""
+    if (one.spec.dtype, one.spec.shape) != (other.spec.dtype, other.spec.shape):
+        return False
+    runs = (slice(start, start + COMPARED_BYTES) for start in range(0, one.spec.nbytes, COMPARED_BYTES))
+    return all(np.array_equal(one.data[run], other.data[run]) for run in runs)
