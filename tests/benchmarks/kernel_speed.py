@@ -1,0 +1,113 @@
+"""Each kernel against its definition in plain torch: one core each, 65536 elements a model, in turn."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+ELEMENTS = 1 << 16
+MODELS = 4
+RANK = 8
+COLUMNS = 2048
+ROUNDS = 15
+KERNELS = Path(__file__).resolve().parents[2] / "kernels"
+
+Arguments = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """One operation's time for a call and its reference's; `elements` and `moved_bytes` of that call."""
+
+    operation: str
+    shape: str
+    elements: int
+    moved_bytes: int
+    kernel_s: float
+    reference_s: float
+
+
+def kernel_speeds(rounds: int = ROUNDS) -> list[Speed]:
+    """A row for each operation. Both sides get one thread, as the engine gives each of its threads one chunk."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return [_speed(folder, name, arguments, rounds) for folder, name, arguments in _operations()]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def not_measured() -> list[str]:
+    """The kernels that have a definition and no row here."""
+    measured = {folder for folder, _, _ in _operations()}
+    return sorted({path.parent.name for path in KERNELS.glob("*/reference.py")} - measured)
+
+
+def copy_speed(rounds: int = ROUNDS) -> float:
+    """Bytes read and written per second by a copy of that many float32 elements on one core."""
+    source, target = np.ones((MODELS, ELEMENTS), np.float32), np.empty((MODELS, ELEMENTS), np.float32)
+    return 2 * source.nbytes / _times([lambda: np.copyto(target, source)], rounds)[0]
+
+
+def _operations() -> list[tuple[str, str, Arguments]]:
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((MODELS, ELEMENTS), dtype=np.float32)
+    row, base, weights = rows[0], rows[1], np.full(MODELS, 0.25, np.float32)
+    stored = (row.view(np.uint32) >> 16).astype(np.uint16)
+    magnitudes = np.full(MODELS, 1.2815516, np.float32)
+    prefixes = magnitudes.view(np.int32).astype(np.int64) >> 15
+    cuts = np.full(MODELS, ELEMENTS, np.int64)
+    factors = random.standard_normal((ELEMENTS // COLUMNS, RANK), dtype=np.float32), rows.ravel()[: RANK * COLUMNS]
+    return [
+        ("weighted_sum", "weighted_sum", (rows, weights)),
+        ("gram", "gram", (rows,)),
+        ("kth_magnitude", "kth_magnitude", (row, ELEMENTS // 5)),
+        ("kth_magnitude", "magnitude_histogram", (rows, 0)),
+        ("kth_magnitude", "magnitude_histogram", (rows, 1, prefixes)),
+        ("kth_magnitude", "tie_counts", (rows, magnitudes)),
+        ("trim_elect", "trim_elect", (rows, weights, magnitudes, cuts, 0)),
+        ("trim_elect", "sign_balance", (rows, weights, magnitudes, cuts, 0)),
+        ("low_rank_add", "low_rank_add", (row.copy(), COLUMNS, 0, factors[0], factors[1].reshape(RANK, COLUMNS), 0.5)),
+        ("philox", "uniform", (0, "layer.weight", 0, 0, row.copy())),
+        ("all_finite", "all_finite", (stored, "bfloat16")),
+        ("storage", "widen", (stored, "bfloat16")),
+        ("storage", "widen_difference", (stored, "bfloat16", base)),
+        ("storage", "narrow", (row, "bfloat16")),
+        ("storage", "add_scaled_narrow", (base, row, 0.5, "bfloat16")),
+    ]
+
+
+def _speed(folder: str, name: str, arguments: Arguments, rounds: int) -> Speed:
+    kernel = getattr(import_module(f"kernels.{folder}"), name)
+    reference = getattr(import_module(f"kernels.{folder}.reference"), name)
+    tensors = tuple(torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in arguments)
+    result = kernel(*arguments)
+    kernel_s, reference_s = _times([lambda: kernel(*arguments), lambda: reference(*tensors)], rounds)
+    largest = max((value for value in arguments if isinstance(value, np.ndarray)), key=lambda value: value.size)
+    moved = sum(value.nbytes for value in (*arguments, result) if isinstance(value, np.ndarray))
+    shape = "×".join(map(str, largest.shape))
+    label = f"{name} ({arguments[1]})" if name == "magnitude_histogram" else name
+    return Speed(label, shape, largest.size, moved, kernel_s, reference_s)
+
+
+def _times(calls: list[Callable[[], object]], rounds: int) -> list[float]:
+    """The median time of each, taken in turn, with as many calls at once as take about a millisecond."""
+    repeats = [max(1, int(1e-3 / _time(call, 2))) for call in calls]
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, repeat, taken in zip(calls, repeats, times, strict=True):
+            taken.append(_time(call, repeat))
+    return [median(taken) for taken in times]
+
+
+def _time(call: Callable[[], object], repeats: int) -> float:
+    started = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - started) / repeats

@@ -1,0 +1,82 @@
+"""Everything in order: models, peer, start-up, merges, kernels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.agreement import Agreement
+from tests.benchmarks.contest import PATIENCE_S, Outcome, Task, Terms, compete
+from tests.benchmarks.kernel_speed import copy_speed, kernel_speeds, not_measured
+from tests.benchmarks.measure import BenchmarkError
+from tests.benchmarks.merges import COPY, FLOOR, MERGES, OURS, Bench, chosen
+from tests.benchmarks.models import TINY, Shape, make_models
+from tests.benchmarks.peer import Peer, install_peer
+from tests.benchmarks.table import Row, StartUps, kernel_rows, task_rows
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to measure, and where."""
+
+    data: Path
+    shape: Shape
+    rounds: int
+    timeout_s: float
+    methods: list[str] | None
+    with_peer: bool
+    patience_s: float = PATIENCE_S
+
+
+def run(settings: Settings, say: Say) -> list[Row]:
+    """The rows of the table. Raises BenchmarkError where there is nothing to measure with."""
+    merges = chosen(settings.methods, say)
+    tiny = make_models(TINY, settings.data, say)
+    models = make_models(settings.shape, settings.data, say)
+    work = settings.data / "work"
+    work.mkdir(exist_ok=True)
+    peer = _peer(settings, say)
+    say("neither stockpot (--no-fsync) nor anybody else waits for the disk: all write to the page cache")
+    rows, start_ups = _start_up(Bench(TINY, tiny, work, peer), settings, say)
+    for merge in merges:
+        rows += _contest(Bench(settings.shape, models, work, peer).task(merge), settings, start_ups, say)[0]
+    return rows + _kernels(say)
+
+
+def _peer(settings: Settings, say: Say) -> Peer | None:
+    if not settings.with_peer:
+        return None
+    try:
+        peer = install_peer(settings.data / "mergekit-env", say)
+    except BenchmarkError as error:
+        say(f"mergekit cannot be installed, so it is left out: {error}")
+        return None
+    say(f"the peer: {peer.versions}")
+    return peer
+
+
+def _start_up(bench: Bench, settings: Settings, say: Say) -> tuple[list[Row], StartUps]:
+    """A merge of next to nothing: what is left is the time that each program needs before it can begin."""
+    rows, outcomes = _contest(bench.task(MERGES[0], label="start-up", with_floor=False), settings, {}, say)
+    return rows, {
+        name: outcome.middle(lambda usage: usage.wall_s) for name, outcome in outcomes.items() if outcome.usages
+    }
+
+
+def _contest(task: Task, settings: Settings, start_ups: StartUps, say: Say) -> tuple[list[Row], dict[str, Outcome]]:
+    logs = settings.data / "logs"
+    logs.mkdir(exist_ok=True)
+    agreement = Agreement()
+    outcomes = compete(
+        task, Terms(settings.rounds, logs, settings.timeout_s, settings.patience_s), agreement.inspect, say
+    )
+    merged = {name: agreement.difference(name, OURS) for name in outcomes if name not in (FLOOR, COPY)}
+    return task_rows(task, outcomes, start_ups, merged), outcomes
+
+
+def _kernels(say: Say) -> list[Row]:
+    say("timing the kernels against their definitions, one core each")
+    for name in not_measured():
+        say(f"the kernel {name} has no row in tests/benchmarks/kernel_speed.py")
+    return kernel_rows(kernel_speeds(), copy_speed())
