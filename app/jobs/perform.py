@@ -1,4 +1,4 @@
-"""What the process of a job runs: take the lease, do the work, say in SQL what came of it."""
+"""Doing a job: take the lease, do the work, say in SQL what came of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,8 +6,6 @@ from importlib import import_module
 from typing import Any
 
 import structlog
-from redis.exceptions import RedisError
-from sqlalchemy.exc import OperationalError
 
 from app.jobs.lease import Lease
 from app.settings import Settings
@@ -42,36 +40,29 @@ HANDLERS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def perform(job_id: str) -> None:
-    """Do the job, unless it is over, or is not ready, or was taken over: then nothing happens.
-
-    Raises only what a later attempt may get past: the database or the disk being away.
-    """
-    settings = Settings.from_environment()
-    store = Store(settings.database_url)
-    try:
-        _perform(settings, store, job_id)
-    finally:
-        store.close()
-
-
-def _perform(settings: Settings, store: Store, job_id: str) -> None:
+def take(settings: Settings, store: Store, job_id: str) -> Work | None:
+    """The job with its lease, or None when it is over, or waits for others, or does not exist."""
     token = store.claim(job_id)
     job = store.get_job(job_id)
-    if token is None or job is None:
-        return
-    work = Work(settings, store, Blobs(settings), Lease(store, job, token))
+    return None if token is None or job is None else Work(settings, store, Blobs(settings), Lease(store, job, token))
+
+
+def do(work: Work) -> None:
+    """Do the job and say in SQL what came of it. Raises what is not the job's fault, or is a bug."""
     try:
-        _handler(job.kind)(work)
+        _handler(work.job.kind)(work)
     except (LeaseLostError, CancelledError):
-        log.info("the job has moved on without this process", job=job.id)
+        log.info("the job has moved on without this process", job=work.job.id)
     except StockpotError as error:
-        _fail(work, error_document(error))
-    except (OperationalError, RedisError):
-        raise
-    except Exception as error:  # the outermost loop of a worker: whatever it is, the job must not hang
-        log.exception("the job broke", job=job.id)
-        _fail(work, {"type": "Internal", "message": f"something broke inside the service: {type(error).__name__}"})
+        fail(work, error_document(error))
+
+
+def fail(work: Work, error: Mapping[str, Any]) -> None:
+    """End the job with this error, if it is still ours to end."""
+    try:
+        work.store.fail(work.job.id, work.lease.token, error)
+    except LeaseLostError:
+        log.info("the job has moved on without this process", job=work.job.id)
 
 
 def error_document(error: StockpotError) -> dict[str, Any]:
@@ -87,10 +78,3 @@ def _handler(kind: str) -> Callable[[Work], None]:
     module, name = HANDLERS[kind]
     handler: Callable[[Work], None] = getattr(import_module(module), name)
     return handler
-
-
-def _fail(work: Work, error: Mapping[str, Any]) -> None:
-    try:
-        work.store.fail(work.job.id, work.lease.token, error)
-    except LeaseLostError:
-        log.info("the job has moved on without this process", job=work.job.id)

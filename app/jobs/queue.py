@@ -23,7 +23,7 @@ from app.store.records import Commit, Composition, Job, Repo
 from app.store.store import Store
 from merge_core.errors import NotFoundError
 
-PERFORM = "app.jobs.perform.perform"
+PERFORM = "app.jobs.worker.perform"
 INGEST = "ingest"
 # Earlier queues come first: looking at an upload takes milliseconds, building may take hours.
 QUEUE_OF = {INGEST: "stockpot-quick", FINALISER: "stockpot-quick", SHARD: "stockpot-build"}

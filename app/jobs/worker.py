@@ -8,13 +8,17 @@ from contextlib import suppress
 from importlib import import_module
 from uuid import uuid4
 
+import structlog
+from obstore.exceptions import GenericError
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.executions import Execution
 from rq.job import Job as Message
 from rq.serializers import JSONSerializer
+from sqlalchemy.exc import OperationalError
 
-from app.jobs.perform import HANDLERS
+from app.jobs.perform import HANDLERS, Work, do, fail, take
 from app.jobs.processes import die_with
 from app.jobs.queue import QUEUES, connect
 from app.jobs.staging import close_attempt
@@ -24,6 +28,9 @@ from app.store.store import Store
 MONITORING_S = 5
 MAINTENANCE_S = 5
 WORKER_TTL_S = 20
+MAY_PASS = (OperationalError, RedisError, GenericError)  # the database, the queue or the object store is away
+
+log = structlog.get_logger("stockpot.worker")
 
 
 class PotWorker(Worker):
@@ -71,6 +78,28 @@ class PotWorker(Worker):
             store.count_crash(job.id, cause)
         finally:
             store.close()  # the next fork must not inherit a connection
+
+
+def perform(job_id: str) -> None:
+    """What the process of a job runs. Raises only what a later attempt may get past: RQ then queues it again."""
+    settings = Settings.from_environment()
+    store = Store(settings.database_url)
+    try:
+        work = take(settings, store, job_id)
+        if work is not None:
+            _do_whatever_happens(work)
+    finally:
+        store.close()
+
+
+def _do_whatever_happens(work: Work) -> None:
+    try:
+        do(work)
+    except MAY_PASS:
+        raise
+    except Exception as error:  # the outermost loop: whatever it is, the job must not hang or come back for ever
+        log.exception("the job broke", job=work.job.id)
+        fail(work, {"type": "Internal", "message": f"something broke inside the service: {type(error).__name__}"})
 
 
 def preload() -> None:

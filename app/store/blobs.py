@@ -8,6 +8,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.exceptions import NotFoundError as ObjectMissingError
 from obstore.store import from_url
 
@@ -17,6 +18,8 @@ from app.store.uploads import Upload, Uploads
 from merge_core.errors import FileError, NotFoundError
 
 PIECE_BYTES = 1 << 20
+SMALLEST_PART_BYTES = 8 << 20
+NO_BYTES = sha256().hexdigest()
 
 
 class Shelf(Protocol):
@@ -99,8 +102,11 @@ class Blobs:
         return self._shelf.size(sha256) is not None
 
     def check(self) -> None:
-        """Raises an error when the place where blobs are kept does not answer."""
-        self._shelf.size(sha256(b"").hexdigest())
+        """Raises OSError when the place where blobs are kept does not answer."""
+        try:
+            self._shelf.size(NO_BYTES)
+        except BaseError as error:
+            raise OSError(f"the object store does not answer: {error}") from error
 
     def delete(self, sha256: str) -> None:
         """Remove the bytes; fine when they are not here."""
@@ -166,7 +172,7 @@ class ObjectShelf:
     def take(self, source: Path, digest: str) -> None:
         """Send it, then keep it in the cache: what was just made is often read next."""
         if self.size(digest) is None:
-            obstore.put(self._objects, _key(digest), source)
+            obstore.put(self._objects, _key(digest), source, chunk_size=_part_bytes(source))
         self._cache.take(source, digest)
 
     def fetch(self, digest: str) -> Path:
@@ -220,6 +226,11 @@ def _shelf(url: str, data: Path) -> Shelf:
     if parts.scheme in ("", "file"):
         return FolderShelf(Path(unquote(parts.path)))
     return ObjectShelf(url, data / "cache" / "blobs")
+
+
+def _part_bytes(source: Path) -> int:
+    """Large enough that the file has fewer than the 10 000 parts that S3 takes."""
+    return max(SMALLEST_PART_BYTES, source.stat().st_size // 5_000)
 
 
 def _key(digest: str) -> str:

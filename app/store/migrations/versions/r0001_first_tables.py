@@ -12,7 +12,20 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Tables of tokens, repos, blobs, deltas, compositions and jobs."""
+    """Every table, those first that others refer to."""
+    _blobs()
+    _compositions()
+    _jobs()
+    _repos()
+    _tokens()
+    _blob_owners()
+    _commits()
+    _events()
+    _deltas()
+    _files()
+
+
+def _blobs() -> None:
     op.create_table(
         "blobs",
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -20,6 +33,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("sha256"),
     )
+
+
+def _compositions() -> None:
     op.create_table(
         "compositions",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -48,6 +64,9 @@ def upgrade() -> None:
         sqlite_where=sa.text("state IN ('queued', 'running', 'done')"),
         postgresql_where=sa.text("state IN ('queued', 'running', 'done')"),
     )
+
+
+def _jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -75,6 +94,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_jobs_parent_id"), "jobs", ["parent_id"], unique=False)
     op.create_index(op.f("ix_jobs_repo"), "jobs", ["repo"], unique=False)
     op.create_index(op.f("ix_jobs_state"), "jobs", ["state"], unique=False)
+
+
+def _repos() -> None:
     op.create_table(
         "repos",
         sa.Column("id", SERIAL, autoincrement=True, nullable=False),
@@ -89,6 +111,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("namespace", "name"),
         sqlite_autoincrement=True,
     )
+
+
+def _tokens() -> None:
     op.create_table(
         "tokens",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -100,6 +125,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("secret_sha256"),
     )
+
+
+def _blob_owners() -> None:
     op.create_table(
         "blob_owners",
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -107,6 +135,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["sha256"], ["blobs.sha256"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("sha256", "owner"),
     )
+
+
+def _commits() -> None:
     op.create_table(
         "commits",
         sa.Column("key", SERIAL, autoincrement=True, nullable=False),
@@ -120,6 +151,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key"),
         sa.UniqueConstraint("repo_id", "id"),
     )
+
+
+def _events() -> None:
     op.create_table(
         "events",
         sa.Column("id", SERIAL, autoincrement=True, nullable=False),
@@ -132,6 +166,9 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("events_of_a_job", "events", ["job_id", "id"], unique=False)
+
+
+def _deltas() -> None:
     op.create_table(
         "deltas",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -148,6 +185,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("commit_key"),
     )
     op.create_index(op.f("ix_deltas_created_at"), "deltas", ["created_at"], unique=False)
+
+
+def _files() -> None:
     op.create_table(
         "files",
         sa.Column("commit_key", SERIAL, nullable=False),
