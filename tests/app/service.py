@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -14,8 +14,8 @@ import psutil
 START = """
 import sys
 from app.settings import Settings
-from app.supervisor import serve
-sys.exit(serve(Settings.from_environment()))
+from app.supervisor import serve, worker
+sys.exit(globals()[sys.argv[1]](Settings.from_environment()))
 """
 READY_S = 60.0
 FAMILY_S = 5.0
@@ -24,17 +24,21 @@ FAMILY_S = 5.0
 class Service:
     """A service on a port of its own choice."""
 
-    def __init__(self, data: Path, **settings: str) -> None:
+    def __init__(self, data: Path, settings: Mapping[str, str] | None = None) -> None:
         self.data = data
-        self._settings = {"STOCKPOT_DATA": str(data), "STOCKPOT_PORT": "0"} | settings
+        self._settings = {"STOCKPOT_DATA": str(data), "STOCKPOT_PORT": "0", **(settings or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> httpx.Client:
         """Start it and wait until it is ready; a client of its."""
-        self.process = subprocess.Popen([sys.executable, "-c", START], env={**os.environ, **self._settings})
+        self.process = subprocess.Popen([sys.executable, "-c", START, "serve"], env={**os.environ, **self._settings})
         address = self.data / "address"
         wait(lambda: address.exists() or self.process is None or self.process.poll() is not None, READY_S)
         return httpx.Client(base_url=address.read_text().strip(), timeout=30)
+
+    def start_worker(self) -> None:
+        """Start workers alone, as `stockpot worker` does."""
+        self.process = subprocess.Popen([sys.executable, "-c", START, "worker"], env={**os.environ, **self._settings})
 
     def family(self) -> list[psutil.Process]:
         """Every process below the service's own."""

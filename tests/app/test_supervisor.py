@@ -2,6 +2,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -10,6 +12,9 @@ import psutil
 import pytest
 from safetensors.numpy import save
 
+from app.jobs.valkey import Valkey
+from tests.app.object_store import bucket, object_store
+from tests.app.postgres import postgres
 from tests.app.service import START, Service, is_alive, wait
 
 RECIPE = {
@@ -109,7 +114,7 @@ def test_a_stopped_service_leaves_no_process_and_no_address(service: Service) ->
 def test_two_services_do_not_share_a_data_folder(service: Service) -> None:
     service.start().close()
     environment = {"STOCKPOT_DATA": str(service.data), "STOCKPOT_PORT": "0"}
-    second = subprocess.run([sys.executable, "-c", START], env=environment, capture_output=True, text=True)
+    second = subprocess.run([sys.executable, "-c", START, "serve"], env=environment, capture_output=True, text=True)
     assert second.returncode != 0
     assert "another service is running in this data folder" in second.stderr
     assert (service.data / "address").exists()
@@ -117,6 +122,42 @@ def test_two_services_do_not_share_a_data_folder(service: Service) -> None:
 
 def test_a_service_that_others_reach_does_not_start_without_a_token(tmp_path: Path) -> None:
     environment = {"STOCKPOT_DATA": str(tmp_path), "STOCKPOT_PORT": "0", "STOCKPOT_HOST": "0.0.0.0"}
-    refused = subprocess.run([sys.executable, "-c", START], env=environment, capture_output=True, text=True)
+    refused = subprocess.run([sys.executable, "-c", START, "serve"], env=environment, capture_output=True, text=True)
     assert refused.returncode != 0
     assert "no token exists" in refused.stderr
+
+
+@pytest.mark.slow
+def test_every_part_can_be_elsewhere(tmp_path: Path) -> None:
+    with postgres() as database, object_store() as endpoint, redis_server(tmp_path / "queue") as queue:
+        places = {"DATABASE_URL": database, "BLOB_URL": "s3://pot/blobs", "REDIS_URL": queue}
+        settings = {**places, **bucket(endpoint, "pot")}
+        front = Service(tmp_path / "front", {**settings, "STOCKPOT_WORKERS": "0"})
+        back = Service(tmp_path / "back", settings)
+        with front.start() as client:
+            back.start_worker()
+            publish(client, "org/base", 0)
+            publish(client, "team/a", 1)
+            composition = compose(client, "soups/one", 0.5)
+            wait_built(client, composition)
+            listed = client.get(f"/v1/compositions/{composition}/files").json()["files"]
+            for file in listed:
+                content = client.get(f"/v1/compositions/{composition}/files/{file['path']}").content
+                assert sha256(content).hexdigest() == file["sha256"]
+        assert (back.stop(), front.stop()) == (0, 0)
+        assert not list((tmp_path / "back" / "staging").rglob("*"))
+
+
+@contextmanager
+def redis_server(data: Path) -> Iterator[str]:
+    """A queue that no service of ours has started."""
+    data.mkdir()
+    valkey = Valkey(data)
+    server = subprocess.Popen(valkey.command())
+    try:
+        valkey.wait(server)
+        yield valkey.url
+    finally:
+        server.terminate()
+        server.wait()
+        valkey.remove()

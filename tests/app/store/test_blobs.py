@@ -1,17 +1,16 @@
 import os
-import socket
+import secrets
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from app.settings import Settings
 from app.store.blobs import Blobs
 from app.store.uploads import Upload
 from merge_core.errors import ConflictError, FileError, NotFoundError
+from tests.app.object_store import bucket, object_store
 
 DATA = bytes(range(256)) * 5000
 DIGEST = sha256(DATA).hexdigest()
@@ -19,12 +18,8 @@ DIGEST = sha256(DATA).hexdigest()
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    server.start()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
+    with object_store() as url:
+        yield url
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -32,13 +27,10 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     data = tmp_path / "data"
     if request.param == "folder":
         return Settings(data=data)
-    names = {"AWS_ENDPOINT": request.getfixturevalue("s3_endpoint"), "AWS_ALLOW_HTTP": "true"}
-    names |= {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    for name, value in names.items():
-        monkeypatch.setenv(name, value)
-    bucket = f"bucket-{tmp_path.name[:40].replace('_', '-').lower()}-{os.getpid()}"
-    httpx.put(f"{names['AWS_ENDPOINT']}/{bucket}").raise_for_status()
-    return Settings(data=data, blob_url=f"s3://{bucket}/blobs")
+    name = secrets.token_hex(8)
+    for variable, value in bucket(request.getfixturevalue("s3_endpoint"), name).items():
+        monkeypatch.setenv(variable, value)
+    return Settings(data=data, blob_url=f"s3://{name}/blobs")
 
 
 @pytest.fixture
