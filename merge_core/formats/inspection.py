@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from kernels.all_finite import all_finite
@@ -12,6 +12,9 @@ from merge_core.formats.reading import read
 from merge_core.formats.safetensors_file import open_tensors, read_json
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
+
+OBJECTS = ("config.json", "adapter_config.json", "model.safetensors.index.json")
+"""The JSON files that readers rely on: each must be an object."""
 
 SCAN = 1 << 20
 """Elements checked at a time, so that a scan keeps little in memory."""
@@ -35,7 +38,7 @@ def check_file(name: str, path: Path) -> None:
     if name.endswith(".safetensors"):
         for stored in open_tensors(path, name).values():
             _check_finite(stored)
-    elif name.endswith(("config.json", ".index.json")):
+    elif PurePosixPath(name).name in OBJECTS:
         read_json(path, name)
 
 
