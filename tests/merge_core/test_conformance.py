@@ -3,8 +3,10 @@
 import json
 import queue
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +73,31 @@ def on_a_grid(shape: tuple[int, ...], most: int, step: float, seed: int) -> Tens
     return torch.randint(-most, most + 1, shape, generator=generator) * step
 
 
-def make_inputs(
-    root: Path, method: type[Method], trial: Trial, dtypes: tuple[torch.dtype, ...], adapters: tuple[bool, ...]
-) -> Inputs:
-    """A base and one model for each weight; `dtypes` (the base's first) and `adapters` are cycled through."""
+InputsOf = Callable[[type[Method], Trial, str], Inputs]
+
+
+@pytest.fixture(scope="module")
+def inputs_of(tmp_path_factory: pytest.TempPathFactory) -> InputsOf:
+    """The inputs for a method's trial in one of MIXES, written once for all that take the same."""
+
+    @cache
+    def make(count: int, complete: bool, mix: str) -> Inputs:
+        dtypes, adapters = MIXES[mix]
+        return make_inputs(tmp_path_factory.mktemp("inputs"), count, dtypes, adapters if complete else (True,))
+
+    return lambda method, trial, mix: make(len(trial.weights), method.complete_inputs, mix)
+
+
+def make_inputs(root: Path, count: int, dtypes: tuple[torch.dtype, ...], adapters: tuple[bool, ...]) -> Inputs:
+    """A base and `count` models; `dtypes` (the base's first) and `adapters` are cycled through."""
     base = {
         name: on_a_grid(shape, 8, 2.0**-3, seed=i).to(dtypes[0])
         for i, (name, shape) in enumerate([*MATRICES.items(), *OTHERS.items()])
     }
     write_model(root / "base", _as_weights(base))
     models, names = [], []
-    for i in range(len(trial.weights)):
-        is_adapter = adapters[i % len(adapters)] or not method.complete_inputs
-        make = _adapter if is_adapter else _model
+    for i in range(count):
+        make = _adapter if adapters[i % len(adapters)] else _model
         models.append(make(root / f"m{i}", base, dtypes[(i + 1) % len(dtypes)], seed=100 * (i + 1)))
         names.append(f"m{i}")
     return Inputs(root, base, models, names)
@@ -126,9 +140,11 @@ MIXES = {
 
 @in_every_setting
 @pytest.mark.parametrize("mix", MIXES)
-def test_a_method_gives_what_its_oracle_gives(method: type[Method], trial: Trial, mix: str, tmp_path: Path) -> None:
-    inputs = make_inputs(tmp_path, method, trial, *MIXES[mix])
-    found = built(tmp_path, inputs.recipe(method, trial))
+def test_a_method_gives_what_its_oracle_gives(
+    method: type[Method], trial: Trial, mix: str, inputs_of: InputsOf
+) -> None:
+    inputs = inputs_of(method, trial, mix)
+    found = built(inputs.root, inputs.recipe(method, trial))
     untouched = OTHERS if mix == "adapters" or not method.complete_inputs else ()
     wanted = _as_weights(expected(method.title(), trial, inputs.base, inputs.models, method.space, untouched))
     assert set(found) == set(wanted)
@@ -180,10 +196,10 @@ class LastInFirstOut(ThreadPoolExecutor):
 
 @in_every_setting
 def test_bytes_do_not_depend_on_threads_chunks_pieces_or_order(
-    method: type[Method], trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: type[Method], trial: Trial, inputs_of: InputsOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = make_inputs(tmp_path, method, trial, *MIXES["adapters and checkpoints"])
-    made = planned(tmp_path, inputs.recipe(method, trial))
+    inputs = inputs_of(method, trial, "adapters and checkpoints")
+    made = planned(inputs.root, inputs.recipe(method, trial))
 
     def hashes(threads: int) -> dict[str, str]:
         folder = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
@@ -203,53 +219,57 @@ def test_bytes_do_not_depend_on_threads_chunks_pieces_or_order(
 
 
 @of_every_method
-def test_tensors_do_not_depend_on_the_size_of_shards(method: type[Method], tmp_path: Path) -> None:
+def test_tensors_do_not_depend_on_the_size_of_shards(method: type[Method], inputs_of: InputsOf) -> None:
     trial = TRIALS[method.title()][-1]
-    inputs = make_inputs(tmp_path, method, trial, *MIXES["every dtype"])
-    whole = built(tmp_path, inputs.recipe(method, trial))
+    inputs = inputs_of(method, trial, "every dtype")
+    whole = built(inputs.root, inputs.recipe(method, trial))
     for size in (1, 1000, 200_000):
         recipe = inputs.recipe(method, trial, output={"max_shard_bytes": size})
-        parts = built(tmp_path, recipe)
+        parts = built(inputs.root, recipe)
         assert {name: raw(tensor) for name, tensor in parts.items()} == {n: raw(t) for n, t in whole.items()}
 
 
 @of_every_method
-def test_a_shard_built_alone_is_the_shard_of_the_whole(method: type[Method], tmp_path: Path) -> None:
+def test_a_shard_built_alone_is_the_shard_of_the_whole(
+    method: type[Method], inputs_of: InputsOf, tmp_path: Path
+) -> None:
     for number, trial in enumerate(TRIALS[method.title()]):
-        inputs = make_inputs(tmp_path / f"{number}", method, trial, *MIXES["bfloat16"])
+        inputs = inputs_of(method, trial, "bfloat16")
         made = planned(inputs.root, inputs.recipe(method, trial, output={"max_shard_bytes": 300_000}))
         assert len(made.shards) > 2
-        execute(made, inputs.root / "whole", durable=False)
-        whole = file_hashes(inputs.root / "whole")
+        execute(made, tmp_path / f"{number}-whole", durable=False)
+        whole = file_hashes(tmp_path / f"{number}-whole")
         for position, shard in enumerate(made.shards):
-            folder = inputs.root / f"only{position}"
+            folder = tmp_path / f"{number}-{position}"
             execute(made, folder, shards=[position], durable=False)
             assert file_hashes(folder) == {shard.name: whole[shard.name]}
 
 
 @of_every_method
-def test_one_thread_stays_within_the_memory_that_the_plan_states(method: type[Method], tmp_path: Path) -> None:
-    for number, trial in enumerate(TRIALS[method.title()]):
-        inputs = make_inputs(tmp_path / f"{number}", method, trial, *MIXES["adapters and checkpoints"])
+def test_one_thread_stays_within_the_memory_that_the_plan_states(
+    method: type[Method], inputs_of: InputsOf, tmp_path: Path
+) -> None:
+    for trial in TRIALS[method.title()]:
+        inputs = inputs_of(method, trial, "adapters and checkpoints")
         made = planned(inputs.root, inputs.recipe(method, trial))
-        execute(made, inputs.root / "warm", threads=1, durable=False)
+        execute(made, tmp_path / "warm", threads=1, durable=False)
         tracemalloc.start()
-        execute(made, inputs.root / "measured", threads=1, durable=False)
+        execute(made, tmp_path / "measured", threads=1, durable=False)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak <= made.memory_bytes + 1_000_000, f"{trial}: {peak} of {made.memory_bytes}"
 
 
 @of_every_method
-def test_a_method_refuses_more_or_fewer_inputs_than_it_takes(method: type[Method], tmp_path: Path) -> None:
+def test_a_method_refuses_more_or_fewer_inputs_than_it_takes(method: type[Method], inputs_of: InputsOf) -> None:
     trial = Trial({}, (1.0,) * (method.most_inputs or 2))
-    inputs = make_inputs(tmp_path, method, trial, *MIXES["bfloat16"])
+    inputs = inputs_of(method, trial, "bfloat16")
     names = inputs.names * 3
     counts = {method.fewest_inputs - 1, *({method.most_inputs + 1} if method.most_inputs else ())} - {0}
     for count in counts:
         recipe = inputs.recipe(method, trial) | {"ingredients": [{"source": name} for name in names[:count]]}
         with pytest.raises(RecipeError, match=rf"ingredients: {method.title()} takes .*found {count}; expected"):
-            planned(tmp_path, recipe)
+            planned(inputs.root, recipe)
 
 
 @of_every_method
