@@ -33,6 +33,8 @@ class Composite:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompositeLoader:
+    """Fills chunks with the whole, and adds the rest in float32."""
+
     whole: Loader
     added: Loader
 

@@ -34,6 +34,8 @@ class Dense:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DenseLoader:
+    """Widens and scales the stored entries of a chunk."""
+
     raw: NDArray[Any]
     label: str
     scale: np.float32

@@ -32,6 +32,8 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReplacementLoader:
+    """Widens the stored weights of a chunk."""
+
     raw: NDArray[Any]
     label: str
 

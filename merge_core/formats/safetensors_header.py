@@ -35,6 +35,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Header:
+    """What a sound header says; entries are in file order."""
+
     entries: tuple[Entry, ...]
     metadata: dict[str, str]
 
