@@ -1,15 +1,18 @@
 """SQL against the queue: what is to be done and in no queue is put there; what is over and still runs is stopped."""
 
 import time
+from contextlib import suppress
 from uuid import uuid4
 
 import structlog
 from redis import Redis
 from redis.exceptions import RedisError
+from rq.executions import Execution
 from rq.registry import StartedJobRegistry
 from rq.utils import as_text, current_timestamp
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.jobs.processes import is_known_dead
 from app.jobs.queue import QUEUES, Jobs, connect
 from app.settings import Settings
 from app.store.compositions import FINALISER
@@ -53,6 +56,7 @@ class Reconciler:
 
     def tick(self) -> None:
         """Each second: queue again what a dead worker held, and repeat the stop commands that got lost."""
+        self._end_leases_of_the_dead()
         for name in QUEUES:
             self._registry(name).cleanup()
         started = self._started()
@@ -60,6 +64,16 @@ class Reconciler:
         for job_id in sorted(started):
             if states.get(job_id) in ("cancelled", "failed", None):
                 self._jobs.stop(job_id)
+
+    def _end_leases_of_the_dead(self) -> None:
+        """A worker of this machine whose process is gone does not renew its lease: no need to wait for its end."""
+        for name in QUEUES:
+            registry = self._registry(name)
+            for job_id, execution_id in registry.get_job_and_execution_ids(cleanup=False):
+                with suppress(ValueError):  # the execution has ended since
+                    execution = Execution.fetch(execution_id, job_id, self._redis)
+                    if is_known_dead(execution.worker_name):
+                        self._redis.zadd(registry.key, {execution.composite_key: 0}, xx=True)
 
     def sweep(self) -> list[str]:
         """Every five seconds: queue again what was in no queue this time and the last; their ids.

@@ -3,10 +3,8 @@
 import logging
 import os
 import signal
-import socket
 from contextlib import suppress
 from importlib import import_module
-from uuid import uuid4
 
 import structlog
 from obstore.exceptions import GenericError
@@ -19,7 +17,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy.exc import OperationalError
 
 from app.jobs.perform import HANDLERS, Work, do, fail, take
-from app.jobs.processes import die_with
+from app.jobs.processes import die_with, new_worker_name
 from app.jobs.queue import QUEUES, connect
 from app.jobs.staging import close_attempt
 from app.settings import Settings
@@ -39,7 +37,7 @@ class PotWorker(Worker):
     def __init__(self, settings: Settings, connection: Redis) -> None:
         super().__init__(
             QUEUES,
-            name=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
+            name=new_worker_name(),
             connection=connection,
             serializer=JSONSerializer,
             job_monitoring_interval=MONITORING_S,
