@@ -58,3 +58,8 @@ def magnitudes_of(prefixes: Integers, lows: Integers) -> Floats:
     """The float32 whose bits are those of both rounds' bins; inf where nothing is kept."""
     bits = (prefixes.astype(np.uint32) << np.uint32(15)) | lows.astype(np.uint32)
     return np.where(lows == NOTHING, np.float32(np.inf), bits.view(np.float32))
+
+
+def kept_ties(cuts: Integers, start: int, size: int) -> Integers:
+    """How many first elements of a run keep what equals the threshold, without overflow for a cut of UNCUT."""
+    return np.clip(cuts, start - 1, start + size - 1) - (start - 1)

@@ -7,6 +7,7 @@ import numpy as np
 
 from kernels.checks import FLOAT32, INT64, Floats, Integers, check_array, check_choice, output
 from kernels.dispatch import operation
+from kernels.kth_magnitude.bins import kept_ties
 from kernels.trim_elect import cpu
 from kernels.trim_elect.choices import ELECTS, HOWS, Elect, How
 
@@ -57,7 +58,6 @@ def sign_balance(
 def _ties_within(
     deltas: Floats, weights: Floats, magnitudes: Floats, cuts: Integers, start: int, elect: Elect
 ) -> Integers:
-    """How many of the chunk's first elements keep what equals the threshold, without overflow for a cut of UNCUT."""
     check_choice("elect", elect, ELECTS)
     check_array("deltas", deltas, FLOAT32, (None, None))
     for name, array, dtype in (
@@ -66,4 +66,4 @@ def _ties_within(
         ("cuts", cuts, INT64),
     ):
         check_array(name, array, dtype, deltas.shape[:1])
-    return np.clip(cuts, start - 1, start + deltas.shape[1] - 1) - (start - 1)
+    return kept_ties(cuts, start, deltas.shape[1])

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from merge_core.methods.breadcrumbs import Breadcrumbs
+from merge_core.methods.breadcrumbs_ties import BreadcrumbsTies
 from merge_core.methods.contract import (
     Blocks,
     Chunk,
@@ -16,15 +18,44 @@ from merge_core.methods.contract import (
     Surveyed,
     Weights,
 )
+from merge_core.methods.dare_linear import DareLinear
+from merge_core.methods.dare_ties import DareTies
+from merge_core.methods.della import Della
+from merge_core.methods.della_linear import DellaLinear
 from merge_core.methods.linear import Linear
 from merge_core.methods.selma import Selma
 from merge_core.methods.slerp import Slerp
 from merge_core.methods.task_arithmetic import TaskArithmetic
 from merge_core.methods.ties import Ties
 
-METHODS: tuple[type[Method], ...] = (Linear, Slerp, TaskArithmetic, Ties, Selma)
+METHODS: tuple[type[Method], ...] = (
+    Linear,
+    Slerp,
+    TaskArithmetic,
+    Ties,
+    DareLinear,
+    DareTies,
+    DellaLinear,
+    Della,
+    Breadcrumbs,
+    BreadcrumbsTies,
+    Selma,
+)
 
-AnyMethod = Annotated[Linear | Slerp | TaskArithmetic | Ties | Selma, Field(discriminator="name")]
+AnyMethod = Annotated[
+    Linear
+    | Slerp
+    | TaskArithmetic
+    | Ties
+    | DareLinear
+    | DareTies
+    | DellaLinear
+    | Della
+    | Breadcrumbs
+    | BreadcrumbsTies
+    | Selma,
+    Field(discriminator="name"),
+]
 
 
 def catalogue() -> list[dict[str, Any]]:

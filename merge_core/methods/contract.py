@@ -31,7 +31,7 @@ class Chunk:
     `rows` is float32 [ingredients, elements]: weights, or deltas from the base, as the method's `space` says.
     `base` is float32 [elements], None for a recipe without one. `start` is the flat index of the first
     element. A method that reads rows or matrices gets whole rows of `shape`, as
-    `merge_core.tensors.row_size` counts them.
+    `merge_core.tensors.row_size` counts them. `merge` may overwrite `rows`; nobody reads them after it.
     """
 
     rows: Rows

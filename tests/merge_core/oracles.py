@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.merge_core import oracles_sparse as sparse
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -80,6 +82,12 @@ ORACLES: dict[str, Oracle] = {
     "task_arithmetic": weighted_sum,
     "ties": ties,
     "selma": weighted_sum,
+    "dare_linear": sparse.dare_linear,
+    "dare_ties": sparse.dare_ties,
+    "della_linear": sparse.della_linear,
+    "della": sparse.della,
+    "breadcrumbs": sparse.breadcrumbs,
+    "breadcrumbs_ties": sparse.breadcrumbs_ties,
 }
 
 TRIALS: dict[str, Sequence[Trial]] = {
@@ -97,6 +105,41 @@ TRIALS: dict[str, Sequence[Trial]] = {
         Trial({"density": 0.5, "convention": "original"}, (1.0, 1.0, 1.0)),
         Trial({"density": 0.3, "convention": "peft"}, (1.0, 0.5, 1.0)),
     ],
+    "dare_linear": [
+        Trial({"density": 0.3}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.6, "rescale": False, "normalize": True}, (0.5, 0.25, 1.0), 0.5),
+        Trial({"density": 0.0}, (1.0, 1.0)),
+        Trial({}, (1.0, 0.5, -1.0)),
+    ],
+    "dare_ties": [
+        Trial({"density": 0.5}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.9, "aggregate": "sum"}, (0.5, 0.25, 1.0), 0.5),
+        Trial({"density": 0.5, "aggregate": "max", "rescale": False}, (0.5, -0.25, 1.0)),
+    ],
+    "della_linear": [
+        Trial({"density": 0.5}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.7, "epsilon": 0.5, "rescale": False, "normalize": True}, (0.5, 0.25, 1.0), 0.5),
+        Trial({"density": 0.0}, (1.0, 1.0)),
+        Trial({}, (1.0, 0.5, -1.0)),
+    ],
+    "della": [
+        Trial({"density": 0.5}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.25, "epsilon": 0.25, "aggregate": "sum"}, (0.5, 0.25, 1.0), 0.5),
+        Trial({"density": 0.9, "epsilon": 0.0, "aggregate": "max"}, (0.5, -0.25, 1.0)),
+    ],
+    "breadcrumbs": [
+        Trial({"density": 0.3}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.5, "gamma": 0.25, "normalize": True}, (0.5, 0.25, 1.0), 0.5),
+        Trial({"density": 0.0}, (1.0, 1.0)),
+        Trial({"gamma": 0.0}, (1.0, 0.5, -1.0)),
+        Trial({"gamma": 1.0}, (1.0, 1.0)),
+    ],
+    "breadcrumbs_ties": [
+        Trial({"density": 0.3}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.5, "gamma": 0.1, "aggregate": "sum"}, (0.5, 0.25, 1.0), 0.5),
+        Trial({"density": 0.9, "gamma": 0.05, "aggregate": "max"}, (0.5, -0.25, 1.0)),
+    ],
+    "selma": [Trial({}, (0.5, 0.25, 0.25)), Trial({}, (1.0, -1.0, 0.5), 2.0)],
     "selma": [Trial({}, (0.5, 0.25, 0.25)), Trial({}, (1.0, -1.0, 0.5), 2.0)],
 }
 
@@ -121,7 +164,8 @@ def expected(
     merged: dict[str, Tensor] = {}
     for group in filter(None, groups):
         stack = torch.stack([torch.cat([(model[n].double() - zero[n]).flatten() for n in group]) for model in models])
-        result = trial.scale * ORACLES[name](stack, weights, trial.settings) if stack.numel() else stack[0]
+        settings = {**trial.settings, "tensors": [(f"{n}.weight", base[n].shape) for n in group]}
+        result = trial.scale * ORACLES[name](stack, weights, settings) if stack.numel() else stack[0]
         parts = result.split([base[n].numel() for n in group])
         merged |= {n: zero[n] + part.reshape(base[n].shape) for n, part in zip(group, parts, strict=True)}
     return merged

@@ -1,0 +1,47 @@
+"""DARE: drop entries at random, and divide those that stay by the share that stays.
+
+Yu et al., "Language models are super Mario", 2023, https://arxiv.org/abs/2311.03099, section 3.
+"""
+
+from math import ceil
+
+import numpy as np
+
+from kernels.checks import FLOAT32, Floats, check_array, output
+from kernels.dispatch import operation
+from kernels.philox.stream import stream_of
+from kernels.random_drop import cpu
+
+STEPS = 1 << 24
+"""Draws are multiples of 1 / STEPS."""
+
+
+@operation
+def random_drop(
+    rows: Floats, seed: int, stream: str, start: int, density: float, rescale: bool = True, out: Floats | None = None
+) -> Floats:
+    """Each entry x of float32 `rows` [ingredients, elements] as x / density with probability density, else 0.
+
+    Row i, whose first element has flat index `start`, is kept where `philox.uniform(seed, stream, i, start)` is
+    below `density`, compared exactly. Density 1 keeps every bit, 0 keeps nothing; one between 0 and 2^-24 counts
+    as 2^-24. Without `rescale` nothing is divided. NaN and infinity become NaN where they are dropped. `out` may
+    be `rows`.
+    """
+    check_array("rows", rows, FLOAT32, (None, None))
+    out = output("out", out, FLOAT32, rows.shape)
+    limit, divisor = limit_and_divisor(density, rescale)
+    words = np.array([stream_of(seed, stream, i) for i in range(len(rows))], np.uint64).reshape(len(rows), -1)
+    cpu.random_drop(rows, words, start, limit, divisor, out)
+    return out
+
+
+def rescaled(values: Floats, density: float) -> Floats:
+    """`values` / density in their own memory: what `random_drop` leaves out without `rescale`."""
+    return np.divide(values, limit_and_divisor(density, True)[1], out=values)
+
+
+def limit_and_divisor(density: float, rescale: bool) -> tuple[np.float32, np.float32]:
+    """The draw from which on entries are dropped, and what the others are divided by."""
+    if not 0 <= density <= 1:
+        raise ValueError(f"density: found {density}, expected 0 to 1")
+    return np.float32(ceil(density * STEPS) / STEPS), np.float32(max(density, 1 / STEPS) if rescale else 1)

@@ -1,0 +1,30 @@
+"""Dropping in numba: a stretch of draws at a time, so that they never leave the L1 cache."""
+
+from typing import Any
+
+import numpy as np
+
+from kernels.checks import Floats
+from kernels.compiled import compiled
+from kernels.philox import cpu as philox
+
+STRETCH = 2048
+
+
+@compiled
+def _keep_below(row: Floats, draws: Floats, limit: Any, divisor: Any, out: Floats) -> None:
+    for i in range(out.size):
+        x = row[i]
+        # x − x is 0, and NaN for what is not finite.
+        out[i] = x / divisor if draws[i] < limit else x - x
+
+
+@compiled
+def random_drop(rows: Floats, words: Any, start: int, limit: Any, divisor: Any, out: Floats) -> None:
+    scratch = np.empty(STRETCH, np.float32)
+    for i in range(rows.shape[0]):
+        for lo in range(0, rows.shape[1], STRETCH):
+            part = out[i, lo : lo + STRETCH]
+            draws = scratch[: part.size]
+            philox.uniform(words[i], start + lo, draws)
+            _keep_below(rows[i, lo : lo + STRETCH], draws, limit, divisor, part)

@@ -1,0 +1,21 @@
+"""Random dropping in plain torch: the definition."""
+
+import torch
+from torch import Tensor
+
+from kernels.philox.reference import uniform
+
+
+def random_drop(
+    rows: Tensor, seed: int, stream: str, start: int, density: float, rescale: bool = True, out: Tensor | None = None
+) -> Tensor:
+    draws = [uniform(seed, stream, i, start, torch.empty_like(row)) for i, row in enumerate(rows)]
+    is_kept = torch.stack(draws).double() < density if draws else torch.empty_like(rows).bool()
+    result = keep(rows, is_kept, density, rescale)
+    return result if out is None else out.copy_(result)
+
+
+def keep(rows: Tensor, is_kept: Tensor, density: float, rescale: bool = True) -> Tensor:
+    """What the draws have spared, rescaled; 0 for the rest, NaN where that is not finite."""
+    divisor = torch.tensor(max(density, 2.0**-24) if rescale else 1.0, dtype=torch.float32, device=rows.device)
+    return torch.where(is_kept, rows / divisor, rows - rows)

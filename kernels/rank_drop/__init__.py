@@ -1,0 +1,51 @@
+"""MagPrune: drop entries at random, the small ones of each row more often than the large ones.
+
+Deep et al., "DELLA-Merging", 2024, https://arxiv.org/abs/2406.11617, section 3.1.
+"""
+
+import numpy as np
+
+from kernels.checks import FLOAT32, Floats, check_array, output
+from kernels.dispatch import operation
+from kernels.philox.stream import stream_of
+from kernels.rank_drop import cpu
+
+
+@operation
+def rank_drop(
+    rows: Floats,
+    width: int,
+    seed: int,
+    stream: str,
+    start: int,
+    shares: tuple[float, float],
+    rescale: bool = True,
+    out: Floats | None = None,
+) -> Floats:
+    """Each entry x of float32 `rows` [ingredients, elements] as x / p with probability p, else 0.
+
+    An ingredient's elements are whole rows of `width`, the first at flat index `start`. In each, p rises in even
+    steps from shares[0] at the smallest magnitude to shares[1] at the largest; equal magnitudes rank in element
+    order, and a row of one entry has the mean of both. Row i of `rows` is kept where
+    `philox.uniform(seed, stream, i, start)` is below p. Without `rescale` nothing is divided. NaN and infinity
+    become NaN where they are dropped. `out` may be `rows`.
+    """
+    check_array("rows", rows, FLOAT32, (None, None))
+    if width < 1 or rows.shape[1] % width:
+        raise ValueError(f"width: found {width}, expected a divisor of {rows.shape[1]}")
+    out = output("out", out, FLOAT32, rows.shape)
+    table = chances(width, shares)
+    for i, (row, result) in enumerate(zip(rows, out, strict=True)):
+        words = np.array(stream_of(seed, stream, i), np.uint64)
+        cpu.rank_drop(row, table, words, start, rescale, result)
+    return out
+
+
+def chances(width: int, shares: tuple[float, float]) -> Floats:
+    """The keep probability of each rank, rounded to float32 from float64."""
+    lowest, highest = shares
+    if not 0 <= lowest <= highest <= 1:
+        raise ValueError(f"shares: found {lowest} to {highest}, expected a range within 0 to 1")
+    if width == 1:
+        return np.array([(lowest + highest) / 2], np.float32)
+    return (lowest + (highest - lowest) * (np.arange(width) / (width - 1))).astype(np.float32)

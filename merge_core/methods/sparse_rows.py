@@ -1,0 +1,35 @@
+"""What follows once each task vector has been thinned out: add them up, or elect signs and merge what agrees."""
+
+from typing import Literal
+
+import numpy as np
+
+from kernels.all_finite import all_finite
+from kernels.kth_magnitude import UNCUT
+from kernels.trim_elect import trim_elect
+from kernels.weighted_sum import weighted_sum
+from merge_core.errors import FileError
+from merge_core.methods.contract import Chunk, Rows, Weights
+
+Aggregate = Literal["mean", "sum", "max"]
+
+
+def add_up(rows: Rows, weights: Weights, normalize: bool) -> Rows:
+    """Σ w_t τ̃_t, divided by Σ w_t where `normalize` says so; the quotients are rounded once, from float64."""
+    exact = weights.astype(np.float64)
+    return weighted_sum(rows, (exact / exact.sum()).astype(np.float32) if normalize else weights)
+
+
+def elect(rows: Rows, weights: Weights, aggregate: Aggregate) -> Rows:
+    """TIES' second and third step: the entries that agree with sign(Σ w_t τ̃_t), by `aggregate` over them."""
+    nothing_trimmed = np.zeros(len(rows), dtype=np.float32), np.full(len(rows), UNCUT, dtype=np.int64)
+    return trim_elect(rows, weights, *nothing_trimmed, 0, aggregate)
+
+
+def require_finite(chunk: Chunk) -> None:
+    """Raise FileError for NaN or infinity, which dropping or comparing would lose."""
+    if all_finite(chunk.rows.reshape(-1), "float32"):
+        return
+    position = next(i for i, row in enumerate(chunk.rows) if not all_finite(row, "float32"))
+    found = f"NaN or infinity in ingredient {position}, in the base or in their difference"
+    raise FileError("a value is not finite", where=f"tensor '{chunk.tensor}'", found=found, expected="finite weights")
