@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from merge_core.deltas import Absent, Delta, Replacement
 from merge_core.errors import RecipeError, nearest
 from merge_core.methods import Method, Space
 from merge_core.methods.linear import Linear
 from merge_core.methods.task_arithmetic import TaskArithmetic
-from merge_core.recipe import Recipe, TensorRule
+from merge_core.plan_rules import Rules
+from merge_core.recipe import Recipe
 from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import BY_LABEL, DType, TensorSpec
 
@@ -61,20 +61,17 @@ class TensorPlanner:
 
     def __init__(self, recipe: Recipe, base: Mapping[str, StoredTensor] | None, inputs: Sequence[Input]) -> None:
         self.recipe = recipe
-        # A copy, so that a recipe that lies twice within another is surveyed apart: runs are told by their method.
-        self.method = recipe.method.model_copy()
         self.base = base
         self.inputs = inputs
-        self.weights = recipe.weights()
+        self.rules = Rules(recipe, base if base is not None else inputs[0].deltas)
         self.notes: list[str] = []
-        self._applied: set[int] = set()
 
     def plan(self) -> dict[str, TensorPlan]:
         """Every output tensor by name. Raises RecipeError for the first that does not fit."""
         names = self.base if self.base is not None else self._shared_names()
         planned = {name: self._plan_known(name) for name in sorted(names)}
         planned |= {name: plan for name, plan in self._plan_new(names) if plan is not None}
-        self._note_idle_rules()
+        self.notes.extend(self.rules.idle())
         return {name: self._converted(plan) for name, plan in planned.items()}
 
     def as_input(self, plan: TensorPlan) -> "Delta | Merge":
@@ -86,33 +83,31 @@ class TensorPlanner:
         return self.inputs[0].deltas
 
     def _plan_known(self, name: str) -> TensorPlan:
-        rule = self._rule(name)
-        if rule is not None and rule.take is not None:
-            return self._take(name, rule.take)
-        return self._together(name, rule)
+        take = self.rules.take(name)
+        return self._together(name) if take is None else self._take(name, take)
 
-    def _together(self, name: str, rule: TensorRule | None) -> TensorPlan:
+    def _together(self, name: str) -> TensorPlan:
         """What the ingredients make of the tensor, each with its weight; integers must agree."""
-        frame, weights = self._frame(name), self._weights(rule)
-        copied = self._copied(name, frame, weights)
+        frame = self._frame(name)
+        copied = self._copied(name, frame)
         if copied is not None:
             return copied
         if frame.dtype.kind != "float":
             return self._equal_everywhere(name, frame)
         _check_mergeable(frame, self._frame_label())
-        return self._merge(name, frame, weights)
+        return self._merge(name, frame)
 
-    def _copied(self, name: str, frame: TensorSpec, weights: tuple[float, ...]) -> Copy | None:
-        """The first ingredient's stored tensor, for a method that copies it; None where bytes must be computed."""
-        delta = self.inputs[0].deltas.get(name)
-        if not self.recipe.method.copies or not isinstance(delta, Replacement):
+    def _copied(self, name: str, frame: TensorSpec) -> TensorPlan | None:
+        """What the first ingredient has, for a method that copies it; None where bytes must be computed."""
+        delta, method = self.inputs[0].deltas.get(name), self.rules.method(name)
+        if not method.copies or not isinstance(delta, (Replacement, Merge)) or delta.shape != frame.shape:
             return None
-        if (delta.stored.spec.dtype, delta.shape) != (frame.dtype, frame.shape):
-            return None
-        self.recipe.method.check(list(weights), name)
-        return Copy(frame, delta.stored)
+        method.check(list(self.rules.weights(name)), name)
+        if isinstance(delta, Merge):
+            return replace(delta, spec=frame)
+        return Copy(frame, delta.stored) if delta.stored.spec.dtype == frame.dtype else None
 
-    def _merge(self, name: str, frame: TensorSpec, weights: tuple[float, ...]) -> TensorPlan:
+    def _merge(self, name: str, frame: TensorSpec) -> TensorPlan:
         inputs = tuple(self._input(entry, name, frame) for entry in self.inputs)
         stored = self.base[name] if self.base is not None and name in self.base else None
         if (
@@ -121,8 +116,9 @@ class TensorPlanner:
             and all(isinstance(entry, Absent) for entry in inputs)
         ):
             return Copy(stored.spec, stored)
-        self.recipe.method.check(list(weights), name)
-        return Merge(frame, self.method, weights, self.recipe.scale, self.recipe.seed, stored, inputs)
+        method, weights = self.rules.method(name), self.rules.weights(name)
+        method.check(list(weights), name)
+        return Merge(frame, method, weights, self.rules.scale(name), self.recipe.seed, stored, inputs)
 
     def _input(self, entry: Input, name: str, frame: TensorSpec) -> "Delta | Merge":
         delta = entry.deltas.get(name)
@@ -183,16 +179,16 @@ class TensorPlanner:
 
     def _plan_newcomer(self, name: str) -> TensorPlan | None:
         owners = [position for position, entry in enumerate(self.inputs) if name in entry.deltas]
-        rule = self._rule(name)
-        if rule is not None and rule.take is not None:
-            return None if rule.take == "base" else self._take(name, rule.take)
+        take = self.rules.take(name)
+        if take is not None:
+            return None if take == "base" else self._take(name, take)
         if len(owners) == 1:
             self.notes.append(f"tensor '{name}' is only in {self.inputs[owners[0]].label}: kept as it is there")
             return self._take(name, owners[0])
         if self._frame(name).dtype.kind != "float":
             return self._equal_everywhere(name, self._frame(name))
         if len(owners) == len(self.inputs) and self.recipe.method.works_on(self.base is not None) == "weight":
-            return self._together(name, rule)
+            return self._together(name)
         found = " and ".join(self.inputs[position].label for position in owners)
         message = f"{self._frame_label()} lacks a tensor that several ingredients have"
         raise RecipeError(message, where=f"tensor '{name}'", found=found, expected=self._hint(name, owners[0]))
@@ -223,7 +219,7 @@ class TensorPlanner:
             assert stored is not None, "an absent delta has a base"
             return Copy(stored.spec, stored)
         if isinstance(delta, Merge):
-            return Merge(delta.spec, Linear(), (1.0,), 1.0, self.recipe.seed, None, (delta,))
+            return Merge(replace(delta.spec, name=name), Linear(), (1.0,), 1.0, self.recipe.seed, None, (delta,))
         frame = self._frame(name)
         _check_mergeable(frame, self._frame_label())
         inputs = (self._input(entry, name, frame),)
@@ -236,25 +232,10 @@ class TensorPlanner:
         delta = next(entry.deltas[name] for entry in self.inputs if name in entry.deltas)
         if isinstance(delta, Replacement):
             return replace(delta.stored.spec, name=name)
-        return delta.spec if isinstance(delta, Merge) else TensorSpec(name, DType.F32, delta.shape)
+        return replace(delta.spec, name=name) if isinstance(delta, Merge) else TensorSpec(name, DType.F32, delta.shape)
 
     def _frame_label(self) -> str:
         return f"the base '{self.recipe.base}'" if self.base is not None else self.inputs[0].label
-
-    def _rule(self, name: str) -> TensorRule | None:
-        for position, rule in enumerate(self.recipe.tensors):
-            if fnmatchcase(name, rule.match):
-                self._applied.add(position)
-                return rule
-        return None
-
-    def _note_idle_rules(self) -> None:
-        for position, rule in enumerate(self.recipe.tensors):
-            if position not in self._applied:
-                self.notes.append(f"rule tensors[{position}], match '{rule.match}', applies to no tensor")
-
-    def _weights(self, rule: TensorRule | None) -> tuple[float, ...]:
-        return self.weights if rule is None or rule.weights is None else rule.weights
 
     def _hint(self, name: str, position: int) -> str:
         """The rule that settles a tensor on which the ingredients do not agree."""

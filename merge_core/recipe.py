@@ -4,45 +4,22 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from merge_core.methods import AnyMethod
-from merge_core.recipe_errors import MOST_INGREDIENTS, misfit, validated
+from merge_core.recipe_errors import MOST_INGREDIENTS, validated
+from merge_core.recipe_rules import Number, Record, TensorRule, listed
 
 MOST_RULES = 10_000
 
-LARGEST = 3.4e38
-"""Weights multiply in float32; beyond this they would be infinite there."""
-
-
-def _listed(fewest: int, most: int) -> tuple[BeforeValidator, Any]:
-    """A list of so many entries, counted before any is looked at; YAML's sets lose the author's order."""
-
-    def check(value: object) -> object:
-        if not isinstance(value, (list, tuple)):
-            raise misfit("the value is not acceptable", found=type(value).__name__, expected="a list")
-        if not fewest <= len(value) <= most:
-            expected = f"{fewest} to {most} entries"
-            raise misfit("the list has another length", found=f"{len(value)} entries", expected=expected)
-        return value
-
-    return BeforeValidator(check), Field(min_length=fewest, max_length=most)
-
-
-# Strict, because pydantic would read true as 1.0 and "0.5" as 0.5.
-Number = Annotated[float, Field(strict=True, ge=-LARGEST, le=LARGEST)]
 SourceName = Annotated[str, Field(strict=True, min_length=1, max_length=4096)]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _source_form(value: object) -> str:
     return "recipe" if isinstance(value, (dict, Recipe)) else "name"
 
 
-class Ingredient(_Record):
+class Ingredient(Record):
     """One input of a recipe; a source is a name (`team/math@main`, or a path) or a nested recipe."""
 
     source: Annotated[
@@ -51,41 +28,23 @@ class Ingredient(_Record):
     weight: Number | None = None
 
 
-class TensorRule(_Record):
-    """What holds for the tensors whose names match the glob; the first matching rule wins.
-
-    Either other `weights`, one for each ingredient, or `take`: "base", or an ingredient's index, copied as it is.
-    """
-
-    match: Annotated[str, Field(strict=True, min_length=1, max_length=1024)]
-    weights: Annotated[tuple[Number, ...], *_listed(1, MOST_INGREDIENTS)] | None = None
-    take: Literal["base"] | Annotated[int, Field(strict=True, ge=0)] | None = None
-
-    @model_validator(mode="after")
-    def _one_wish(self) -> "TensorRule":
-        if (self.weights is None) == (self.take is None):
-            found = "neither" if self.take is None else "both"
-            raise misfit("a rule has either weights or take", found=found, expected="one of them")
-        return self
-
-
-class Output(_Record):
+class Output(Record):
     """The form of the result; a shard holds whole tensors, so a larger tensor has a shard of its own."""
 
     kind: Literal["checkpoint"] = "checkpoint"
     max_shard_bytes: int = Field(default=5_000_000_000, strict=True, ge=1, lt=2**63)
 
 
-class Recipe(_Record):
+class Recipe(Record):
     """A merge, complete: inputs, method, scale, types, seed, exceptions and output."""
 
     base: SourceName | None = None
     method: AnyMethod
-    ingredients: Annotated[tuple[Ingredient, ...], *_listed(1, MOST_INGREDIENTS)]
+    ingredients: Annotated[tuple[Ingredient, ...], *listed(1, MOST_INGREDIENTS)]
     scale: Number = 1.0
     dtype: Literal["same", "float32", "float16", "bfloat16"] = "same"
     seed: int = Field(default=0, strict=True, ge=0, lt=2**63)
-    tensors: Annotated[tuple[TensorRule, ...], *_listed(0, MOST_RULES)] = ()
+    tensors: Annotated[tuple[TensorRule, ...], *listed(0, MOST_RULES)] = ()
     output: Output = Output()
 
     @field_validator("method", mode="before")
@@ -96,7 +55,7 @@ class Recipe(_Record):
     @model_validator(mode="after")
     def _rules_fit_ingredients(self) -> "Recipe":
         for position, rule in enumerate(self.tensors):
-            _check_rule(rule, position, len(self.ingredients), has_base=self.base is not None)
+            rule.check(position, len(self.ingredients), method=self.method, has_base=self.base is not None)
         return self
 
     @classmethod
@@ -154,15 +113,3 @@ def _unsigned_zeros(content: Any) -> Any:
     if isinstance(content, list):
         return [_unsigned_zeros(value) for value in content]
     return content + 0.0 if isinstance(content, float) else content
-
-
-def _check_rule(rule: TensorRule, position: int, count: int, *, has_base: bool) -> None:
-    where = f"tensors[{position}]"
-    if rule.weights is not None and len(rule.weights) != count:
-        found, expected = f"{len(rule.weights)} weights", f"{count}, one for each ingredient"
-        raise misfit("the rule's weights do not fit", f"{where}.weights", found=found, expected=expected)
-    if rule.take == "base" and not has_base:
-        raise misfit("the recipe has no base to take from", f"{where}.take", found="'base'", expected="an index")
-    if isinstance(rule.take, int) and rule.take >= count:
-        expected = f"0 to {count - 1}"
-        raise misfit("there is no such ingredient", f"{where}.take", found=rule.take, expected=expected)

@@ -81,10 +81,10 @@ def _unknown_method(path: str, problem: Any) -> RecipeError:
 
 
 def _field_path(location: tuple[int | str, ...]) -> str:
-    """`ingredients[1].weight`; the tags that pydantic adds for unions are left out."""
+    """`ingredients[1].weight`; the tags that pydantic adds for unions are left out: those in <> wherever they are."""
     path = ""
     for part, before in zip(location, (None, *location), strict=False):
-        if before in TAGGED:
+        if before in TAGGED or str(part).startswith("<"):
             continue
         path += f"[{part}]" if isinstance(part, int) else f".{part[:80]}"
     return path.lstrip(".") or "recipe"
