@@ -3,6 +3,7 @@
 Nothing heavy is imported before a subcommand needs it: `stockpot merge` loads neither torch nor a web server.
 """
 
+import resource
 import sys
 
 import typer
@@ -29,6 +30,7 @@ command.add_typer(tokens.group, name="tokens")
 
 def main() -> None:
     """Run the command line; an error that Stockpot names ends with exit code 2 and one sentence."""
+    _allow_many_files()
     try:
         command()
     except StockpotError as error:
@@ -36,3 +38,9 @@ def main() -> None:
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit on open files to the hard one: every mapped input and every shard being written is one."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from app.command.remote import DEFAULT_URL
+
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; beyond loopback a token must exist.")] = None,
@@ -17,4 +19,21 @@ def serve(
     from app.settings import Settings
     from app.supervisor import serve as run
 
-    sys.exit(run(Settings.from_environment(host=host, port=port, data=data, workers=workers)))
+    sys.exit(run(Settings.from_environment(host=host, port=port, data=data, workers=workers), on_ready=_greet))
+
+
+def _greet(url: str) -> None:
+    command = sys.argv[0]
+    address = "" if url == DEFAULT_URL else f" --url {url}"
+    lines = (
+        f"Stockpot is at {url}",
+        "",
+        "What to try next, in another terminal:",
+        f"  {command} push FOLDER team/math{address}        # publish a checkpoint, or a LoRA adapter as PEFT saves it",
+        f"  {command} compose RECIPE.yaml soups/mix{address}  # build a composition; `{command} methods` lists the ways",
+        f"  {command} pull soups/mix ./mix{address}          # download it",
+        "",
+        "Ctrl-C stops it.",
+    )
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
