@@ -30,7 +30,7 @@ def _greet(url: str) -> None:
         "",
         "What to try next, in another terminal:",
         f"  {command} push FOLDER team/math{address}        # publish a checkpoint, or a LoRA adapter as PEFT saves it",
-        f"  {command} compose RECIPE.yaml soups/mix{address}  # build a composition; `{command} methods` lists the ways",
+        f"  {command} compose RECIPE.yaml soups/mix{address}  # build a composition",
         f"  {command} pull soups/mix ./mix{address}          # download it",
         "",
         "Ctrl-C stops it.",
