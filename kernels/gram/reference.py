@@ -13,3 +13,8 @@ def gram(stack: Tensor, out: Tensor | None = None) -> Tensor:
     tiles = wide.reshape(models, blocks, BLOCK).transpose(0, 1)
     values = tiles @ tiles.transpose(1, 2)
     return values if out is None else out.copy_(values)
+
+
+def row_gram(stack: Tensor, columns: int) -> Tensor:
+    rows = stack.double().reshape(len(stack), -1, columns).transpose(0, 1)
+    return rows @ rows.transpose(1, 2)

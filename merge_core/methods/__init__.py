@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from merge_core.methods.arcee_fusion import ArceeFusion
 from merge_core.methods.breadcrumbs import Breadcrumbs
 from merge_core.methods.breadcrumbs_ties import BreadcrumbsTies
 from merge_core.methods.contract import (
@@ -22,15 +23,30 @@ from merge_core.methods.dare_linear import DareLinear
 from merge_core.methods.dare_ties import DareTies
 from merge_core.methods.della import Della
 from merge_core.methods.della_linear import DellaLinear
+from merge_core.methods.karcher import Karcher
 from merge_core.methods.linear import Linear
+from merge_core.methods.model_stock import ModelStock
+from merge_core.methods.multislerp import MultiSlerp
+from merge_core.methods.nearswap import NearSwap
+from merge_core.methods.nuslerp import NuSlerp
+from merge_core.methods.passthrough import Passthrough
+from merge_core.methods.ram import Ram
+from merge_core.methods.ramplus_tl import RamPlusTl
+from merge_core.methods.sce import Sce
 from merge_core.methods.selma import Selma
 from merge_core.methods.slerp import Slerp
 from merge_core.methods.task_arithmetic import TaskArithmetic
 from merge_core.methods.ties import Ties
+from merge_core.methods.wise_ft import WiseFt
 
 METHODS: tuple[type[Method], ...] = (
     Linear,
     Slerp,
+    NuSlerp,
+    MultiSlerp,
+    Karcher,
+    ModelStock,
+    WiseFt,
     TaskArithmetic,
     Ties,
     DareLinear,
@@ -39,12 +55,23 @@ METHODS: tuple[type[Method], ...] = (
     Della,
     Breadcrumbs,
     BreadcrumbsTies,
+    Sce,
+    ArceeFusion,
+    NearSwap,
+    Ram,
+    RamPlusTl,
+    Passthrough,
     Selma,
 )
 
 AnyMethod = Annotated[
     Linear
     | Slerp
+    | NuSlerp
+    | MultiSlerp
+    | Karcher
+    | ModelStock
+    | WiseFt
     | TaskArithmetic
     | Ties
     | DareLinear
@@ -53,6 +80,12 @@ AnyMethod = Annotated[
     | Della
     | Breadcrumbs
     | BreadcrumbsTies
+    | Sce
+    | ArceeFusion
+    | NearSwap
+    | Ram
+    | RamPlusTl
+    | Passthrough
     | Selma,
     Field(discriminator="name"),
 ]

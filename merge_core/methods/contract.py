@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from kernels.all_finite import all_finite
 from merge_core.errors import FileError, RecipeError
 
 Space = Literal["weight", "delta"]
@@ -176,6 +177,21 @@ def refuse_weights(weights: list[float], tensor: str) -> None:
 def refuse_not_finite(histogram: NDArray[np.int64], tensor: str) -> None:
     """Raise FileError when a magnitude histogram (round 0, [models, bins]) counts NaN or infinity."""
     first_bin = 0x7F800000 >> 15
-    for position in np.flatnonzero(histogram[:, first_bin:].any(axis=1)):
+    _refuse_any(histogram[:, first_bin:].any(axis=1), tensor)
+
+
+def refuse_infinite_rows(rows: Rows, tensor: str) -> None:
+    """Raise FileError when a row [models, elements] has NaN or infinity."""
+    if not all_finite(rows.reshape(-1), "float32"):
+        _refuse_any(~np.isfinite(rows).all(axis=1), tensor)
+
+
+def refuse_infinite_sums(sums: NDArray[np.float64], tensor: str) -> None:
+    """Raise FileError when sums of squares [parts, models] show that a model has NaN or infinity."""
+    _refuse_any(~np.isfinite(sums).all(axis=0), tensor)
+
+
+def _refuse_any(is_bad: Any, tensor: str) -> None:
+    for position in np.flatnonzero(is_bad):
         found = f"NaN or infinity in ingredient {position}, in the base or in their difference"
         raise FileError("a value is not finite", where=f"tensor '{tensor}'", found=found, expected="finite weights")

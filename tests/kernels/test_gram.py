@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.gram import BLOCK, gram, reference
+from kernels.gram import BLOCK, gram, reference, row_gram
 from tests.kernels.arrays import SIZES, dirty, normal, relative_rms, same_bits
 
 # Products are exact in float64 and a BLAS may add a block's 16384 in one chain: √16384 · 2^-53 is 1.4e-14 of the norms.
@@ -60,3 +60,19 @@ def test_torch_tensors_go_in_and_come_out():
 def test_what_does_not_fit_is_refused_in_words():
     with pytest.raises(ValueError, match=r"stack: found float64 \[2, 3\], expected C-contiguous float32 \[any, any\]"):
         gram(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 5), (1, 1), (63, 7), (5, 16385)])
+def test_row_gram_agrees_with_its_definition_and_with_each_row_alone(rows, columns):
+    stack = normal(3, rows * columns)
+    found = row_gram(stack, columns)
+    assert found.shape == (rows, 3, 3)
+    assert relative_rms(found, reference.row_gram(torch.from_numpy(stack), columns).numpy()) < TOLERANCE
+    for row, products in enumerate(found):
+        alone = np.ascontiguousarray(stack[:, row * columns : (row + 1) * columns])
+        assert same_bits(row_gram(alone, columns)[0], products)
+
+
+def test_rows_that_do_not_fill_the_stack_are_refused():
+    with pytest.raises(ValueError, match=r"stack: found 6 elements, expected whole rows of 4"):
+        row_gram(normal(2, 6), 4)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.merge_core import oracles_averages as averages
 from tests.merge_core import oracles_sparse as sparse
 
 
@@ -82,6 +83,17 @@ ORACLES: dict[str, Oracle] = {
     "task_arithmetic": weighted_sum,
     "ties": ties,
     "selma": weighted_sum,
+    "nuslerp": averages.nuslerp,
+    "multislerp": averages.multislerp,
+    "karcher": averages.karcher,
+    "model_stock": averages.model_stock,
+    "wise_ft": averages.wise_ft,
+    "sce": averages.sce,
+    "arcee_fusion": averages.arcee_fusion,
+    "nearswap": averages.nearswap,
+    "ram": averages.ram,
+    "ramplus_tl": averages.ramplus_tl,
+    "passthrough": averages.passthrough,
     "dare_linear": sparse.dare_linear,
     "dare_ties": sparse.dare_ties,
     "della_linear": sparse.della_linear,
@@ -140,7 +152,33 @@ TRIALS: dict[str, Sequence[Trial]] = {
         Trial({"density": 0.9, "gamma": 0.05, "aggregate": "max"}, (0.5, -0.25, 1.0)),
     ],
     "selma": [Trial({}, (0.5, 0.25, 0.25)), Trial({}, (1.0, -1.0, 0.5), 2.0)],
-    "selma": [Trial({}, (0.5, 0.25, 0.25)), Trial({}, (1.0, -1.0, 0.5), 2.0)],
+    "nuslerp": [
+        Trial({}, (1.0, 0.5)),
+        Trial({"per": "row"}, (0.25, 1.0), 1.5),
+        Trial({"per": "column"}, (1.0, 1.0)),
+    ],
+    "multislerp": [Trial({}, (1.0, 0.5, 0.5)), Trial({"normalize": False}, (0.5, -0.25, 1.0), 0.5)],
+    "karcher": [
+        Trial({}, (1.0, 1.0, 1.0)),
+        Trial({"of": "deltas"}, (1.0, 0.5, 0.25)),
+        Trial({"of": "deltas", "max_iter": 2}, (1.0, 0.5, 0.25)),
+    ],
+    "model_stock": [
+        Trial({}, (1.0, 1.0, 1.0)),
+        Trial({"per_row": True}, (1.0, 1.0)),
+        Trial({}, (1.0,)),
+    ],
+    "wise_ft": [Trial({}, (1.0,)), Trial({"alpha": 0.0}, (1.0,)), Trial({"alpha": 1.0}, (1.0,))],
+    "sce": [
+        Trial({"select_topk": 0.3}, (1.0, 1.0, 1.0)),
+        Trial({"select_topk": 0.0}, (1.0, 1.0)),
+        Trial({}, (1.0, 1.0, 1.0), 0.5),
+    ],
+    "arcee_fusion": [Trial({}, (1.0,)), Trial({"eps": 1e-5}, (1.0,), 0.5)],
+    "nearswap": [Trial({}, (1.0,)), Trial({"t": 0.125}, (1.0,)), Trial({"t": 0.0}, (1.0,))],
+    "ram": [Trial({}, (1.0, 1.0, 1.0)), Trial({"epsilon": 0.2}, (1.0, 1.0), 0.5)],
+    "ramplus_tl": [Trial({}, (1.0, 1.0, 1.0)), Trial({"epsilon": 0.2, "r": 0.5, "alpha": 3.0}, (1.0, 1.0))],
+    "passthrough": [Trial({}, (1.0,)), Trial({"scale": -0.75}, (1.0,))],
 }
 
 
@@ -164,7 +202,11 @@ def expected(
     merged: dict[str, Tensor] = {}
     for group in filter(None, groups):
         stack = torch.stack([torch.cat([(model[n].double() - zero[n]).flatten() for n in group]) for model in models])
-        settings = {**trial.settings, "tensors": [(f"{n}.weight", base[n].shape) for n in group]}
+        settings = {
+            **trial.settings,
+            "tensors": [(f"{n}.weight", base[n].shape) for n in group],
+            "base": torch.cat([base[n].double().flatten() for n in group]),
+        }
         result = trial.scale * ORACLES[name](stack, weights, settings) if stack.numel() else stack[0]
         parts = result.split([base[n].numel() for n in group])
         merged |= {n: zero[n] + part.reshape(base[n].shape) for n, part in zip(group, parts, strict=True)}

@@ -1,0 +1,14 @@
+"""The spread in plain torch: the definition."""
+
+import torch
+from torch import Tensor
+
+
+def spread(rows: Tensor, out: Tensor | None = None) -> Tensor:
+    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+    squares = torch.zeros_like(total)
+    for row in rows.double():
+        total = total + row
+        squares = squares + row * row
+    values = (len(rows) * squares - total * total).clamp(min=0.0).sqrt().float()
+    return values if out is None else out.copy_(values)
