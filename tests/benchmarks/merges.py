@@ -59,10 +59,15 @@ MERGES = (
     Merge("task_arithmetic", {"name": "task_arithmetic"}, weight=0.5),
     Merge("slerp", {"name": "slerp", "t": 0.5}, has_base=False, models=2, weight=None, peer_parameters={"t": 0.5}),
     Merge("ties", {"name": "ties", "density": 0.2}, peer_parameters={"density": 0.2}, in_plain_torch=True),
-    Merge("dare_ties", {"name": "dare", "consensus": "ties", "density": 0.5}, peer_parameters={"density": 0.5}),
+    Merge(
+        "dare_ties",
+        {"name": "dare_ties", "density": 0.5, "aggregate": "sum"},
+        peer_parameters={"density": 0.5},
+    ),
+    # Its epsilon is half of the paper's and ours.
     Merge(
         "della",
-        {"name": "della", "consensus": "ties", "density": 0.5, "epsilon": 0.2},
+        {"name": "della", "density": 0.5, "epsilon": 0.2},
         peer_parameters={"density": 0.5, "epsilon": 0.1},
     ),
     Merge("sce", {"name": "sce", "density": 0.2}, weight=None, peer_parameters={"select_topk": 0.2}),
