@@ -7,25 +7,61 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from merge_core.methods import AnyMethod
-from merge_core.recipe_errors import MOST_INGREDIENTS, validated
+from merge_core.recipe_errors import MOST_INGREDIENTS, misfit, validated
 from merge_core.recipe_rules import Number, Record, TensorRule, listed
 
 MOST_RULES = 10_000
 
+MOST_PARTS = 256
+MOST_LAYERS = 100_000
+
 SourceName = Annotated[str, Field(strict=True, min_length=1, max_length=4096)]
+LayerIndex = Annotated[int, Field(strict=True, ge=0, le=MOST_LAYERS)]
 
 
 def _source_form(value: object) -> str:
+    if isinstance(value, Stack) or (isinstance(value, dict) and "stack" in value):
+        return "stack"
     return "recipe" if isinstance(value, (dict, Recipe)) else "name"
 
 
-class Ingredient(Record):
-    """One input of a recipe; a source is a name (`team/math@main`, or a path) or a nested recipe."""
+AnySource = Annotated[
+    Annotated[SourceName, Tag("name")] | Annotated["Recipe", Tag("recipe")] | Annotated["Stack", Tag("stack")],
+    Discriminator(_source_form),
+]
+"""A name (`team/math@main`, or a path), a nested recipe, or a stack of other sources' layers."""
 
-    source: Annotated[
-        Annotated[SourceName, Tag("name")] | Annotated["Recipe", Tag("recipe")], Discriminator(_source_form)
-    ]
+
+class Layers(Record):
+    """The layers from `layers[0]` up to, and without, `layers[1]` of one full model."""
+
+    source: AnySource
+    layers: tuple[LayerIndex, LayerIndex]
+
+    @model_validator(mode="after")
+    def _has_layers(self) -> "Layers":
+        if self.layers[0] >= self.layers[1]:
+            expected = "[first, end] with first < end"
+            raise misfit("the range holds no layer", "layers", found=str(list(self.layers)), expected=expected)
+        return self
+
+
+class Stack(Record):
+    """A model put together from runs of layers, renumbered from 0 in this order.
+
+    What comes before the layers (embeddings) is the first part's, what comes after them (final norm, head) the
+    last part's.
+    """
+
+    stack: Annotated[tuple[Layers, ...], *listed(1, MOST_PARTS)]
+
+
+class Ingredient(Record):
+    """One input of a recipe; with `layer_shift` s its layer k + s is taken for layer k of the recipe."""
+
+    source: AnySource
     weight: Number | None = None
+    layer_shift: int = Field(default=0, strict=True, ge=-MOST_LAYERS, le=MOST_LAYERS)
 
 
 class Output(Record):
@@ -63,6 +99,11 @@ class Recipe(Record):
         """The recipe in `data`; RecipeError names the field, what was found and what was expected."""
         return validated(cls, data)
 
+    @classmethod
+    def forms(cls) -> dict[str, type[Record]]:
+        """What a source can be beside a name, by the tag of its form."""
+        return {"recipe": cls, "stack": Stack}
+
     def weights(self) -> tuple[float, ...]:
         """One weight for each ingredient, with the method's default where the recipe gives none."""
         default = self.method.default_weight(len(self.ingredients))
@@ -86,11 +127,22 @@ class Recipe(Record):
         """Every source named, the base first, nested recipes included; each once."""
         return list(dict.fromkeys(self._names()))
 
+    def restacked(self) -> list[int] | None:
+        """For each layer of the result the number it had before, where the first ingredient is a stack; else None."""
+        source = self.ingredients[0].source
+        if not isinstance(source, Stack):
+            return source.restacked() if isinstance(source, Recipe) else None
+        return [index for part in source.stack for index in range(*part.layers)]
+
     def _names(self) -> Iterator[str]:
+        return (name for _, name in self.places())
+
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Every source named, with the path of its field: `ingredients[0].source.base`."""
         if self.base is not None:
-            yield self.base
-        for ingredient in self.ingredients:
-            yield from ingredient.source._names() if isinstance(ingredient.source, Recipe) else (ingredient.source,)
+            yield "base", self.base
+        for position, ingredient in enumerate(self.ingredients):
+            yield from _places(ingredient.source, f"ingredients[{position}].source")
 
     def with_sources(self, names: Mapping[str, str]) -> "Recipe":
         """The same recipe with each source renamed; a name that `names` lacks stays."""
@@ -102,8 +154,23 @@ class Recipe(Record):
         return self.model_copy(update={"base": base, "ingredients": ingredients})
 
 
-def _renamed(source: "str | Recipe", names: Mapping[str, str]) -> "str | Recipe":
-    return source.with_sources(names) if isinstance(source, Recipe) else names.get(source, source)
+def _places(source: str | Recipe | Stack, where: str) -> Iterator[tuple[str, str]]:
+    if isinstance(source, Recipe):
+        yield from ((f"{where}.{inner}", name) for inner, name in source.places())
+    elif isinstance(source, Stack):
+        for position, part in enumerate(source.stack):
+            yield from _places(part.source, f"{where}.stack[{position}].source")
+    else:
+        yield where, source
+
+
+def _renamed(source: str | Recipe | Stack, names: Mapping[str, str]) -> str | Recipe | Stack:
+    if isinstance(source, Recipe):
+        return source.with_sources(names)
+    if isinstance(source, Stack):
+        parts = tuple(part.model_copy(update={"source": _renamed(part.source, names)}) for part in source.stack)
+        return Stack(stack=parts)
+    return names.get(source, source)
 
 
 def _unsigned_zeros(content: Any) -> Any:

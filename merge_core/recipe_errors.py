@@ -1,6 +1,7 @@
 """From pydantic's account of a bad recipe to one sentence with a field path, found and expected."""
 
 import reprlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -50,7 +51,7 @@ def validated(model: type["Recipe"], data: object) -> "Recipe":
         raise _translate(model, next(unknown, problems[0])) from error
 
 
-def _translate(model: type[BaseModel], problem: Any) -> RecipeError:
+def _translate(model: type["Recipe"], problem: Any) -> RecipeError:
     kind, path, found = problem["type"], _field_path(problem["loc"]), _short(problem.get("input"))
     if kind == "extra_forbidden":
         name, siblings = str(problem["loc"][-1])[:80], _siblings(model, problem["loc"])
@@ -90,23 +91,25 @@ def _field_path(location: tuple[int | str, ...]) -> str:
     return path.lstrip(".") or "recipe"
 
 
-def _siblings(recipe: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def _siblings(recipe: type["Recipe"], location: tuple[int | str, ...]) -> list[str]:
     """The fields that would have been known where the unknown one stands."""
-    model = recipe
+    model: type[BaseModel] = recipe
     for part, before in zip(location[:-1], (None, *location), strict=False):
         if before == "method":
             model = next(method for method in METHODS if method.title() == part)
-        elif part == "recipe" and before == "source":
-            model = recipe
+        elif before == "source":
+            model = recipe.forms()[str(part)]
         elif isinstance(part, str) and part in model.model_fields and part not in ("method", "source"):
-            model = _model_in(model.model_fields[part].annotation) or model
+            model = next(_models_in(model.model_fields[part].annotation), model)
     return list(model.model_fields)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for found in map(_model_in, get_args(annotation)) if found), None)
+        yield annotation
+    else:
+        for part in get_args(annotation):
+            yield from _models_in(part)
 
 
 def _short(value: object) -> str:
@@ -136,7 +139,8 @@ def _check_nesting(data: object) -> None:
         level = [source for item in level for source in _nested_sources(item)]
 
 
-def _nested_sources(recipe: Any) -> list[Any]:
-    ingredients = recipe.get("ingredients") if isinstance(recipe, dict) else None
-    entries = ingredients[: MOST_INGREDIENTS + 1] if isinstance(ingredients, (list, tuple)) else []
+def _nested_sources(source: Any) -> list[Any]:
+    """The recipes and stacks right inside one, as raw data."""
+    inside = [source.get(key) for key in ("ingredients", "stack")] if isinstance(source, dict) else []
+    entries = [entry for held in inside if isinstance(held, (list, tuple)) for entry in held[: MOST_INGREDIENTS + 1]]
     return [entry["source"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("source"), dict)]

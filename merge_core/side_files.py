@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from merge_core.errors import FileError
 from merge_core.formats.safetensors_file import read_json
+from merge_core.layer_config import set_layers
 from merge_core.recipe import Recipe
 from merge_core.sources import Source
 
@@ -15,8 +16,8 @@ LEFT = ("README.md", "adapter_config.json")
 MOST_BYTES = 200_000_000
 
 
-def carried_files(donor: Source, dtype: str) -> dict[str, bytes]:
-    """The donor's config and tokenizer files by name; `config.json` gets the output's dtype.
+def carried_files(donor: Source, recipe: Recipe) -> dict[str, bytes]:
+    """The donor's config and tokenizer files by name; `config.json` gets the output's dtype and layers.
 
     Raises FileError for more bytes than these ever have, or a config that is not a JSON object.
     """
@@ -27,7 +28,7 @@ def carried_files(donor: Source, dtype: str) -> dict[str, bytes]:
         if size > MOST_BYTES:
             message, found = "too large for config and tokenizer files", f"{size} bytes up to this one"
             raise FileError(message, where=name, found=found, expected=f"at most {MOST_BYTES}")
-    return {name: _content(donor, name, dtype) for name in names}
+    return {name: _content(donor, name, recipe) for name in names}
 
 
 def _is_left(name: str) -> bool:
@@ -37,11 +38,15 @@ def _is_left(name: str) -> bool:
     return name in LEFT or name.endswith(".index.json") or bool(slash and folder.endswith(written))
 
 
-def _content(donor: Source, name: str, dtype: str) -> bytes:
-    if name != "config.json" or dtype == "same":
+def _content(donor: Source, name: str, recipe: Recipe) -> bytes:
+    origins = recipe.restacked()
+    if name != "config.json" or (recipe.dtype == "same" and origins is None):
         return donor.files[name].read_bytes()
     config = read_json(donor.files[name], name)
-    _set_dtype(config, dtype)
+    if recipe.dtype != "same":
+        _set_dtype(config, recipe.dtype)
+    if origins is not None:
+        set_layers(config, origins)
     try:
         return (json.dumps(config, indent=2) + "\n").encode()
     except RecursionError as error:
@@ -84,7 +89,7 @@ def _quoted(name: str) -> str:
 def _made_of(recipe: Recipe) -> list[str]:
     rows = [f"| base | {_code(recipe.base)} | |"] if recipe.base else []
     for ingredient, weight in zip(recipe.ingredients, recipe.weights(), strict=True):
-        source = "a nested recipe" if isinstance(ingredient.source, Recipe) else _code(ingredient.source)
+        source = "a nested recipe" if not isinstance(ingredient.source, str) else _code(ingredient.source)
         rows.append(f"| ingredient | {source} | {weight:g} |")
     return [
         f"Made by Stockpot with `{recipe.method.name}`, scale {recipe.scale:g}.",
@@ -112,7 +117,7 @@ def _one_line(text: str) -> str:
 
 def all_side_files(recipe: Recipe, donor: Source, index: bytes | None, notes: tuple[str, ...]) -> Mapping[str, bytes]:
     """Everything beside the weights, by name."""
-    files = carried_files(donor, recipe.dtype)
+    files = carried_files(donor, recipe)
     if index is not None:
         files["model.safetensors.index.json"] = index
     files["README.md"] = card(recipe, notes)

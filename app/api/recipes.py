@@ -1,6 +1,5 @@
 """From a recipe in a request to a plan: parsed, its sources found and pinned to commits, checked against headers."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,23 +37,11 @@ def _parsed(data: dict[str, Any]) -> Recipe:
 
 def _pinned(pot: Services, token: Token, recipe: Recipe) -> Pinned:
     names, is_private = {}, False
-    for where, source in _sources(recipe, "recipe"):
-        repo, commit = _commit_of(pot, token, source, where)
+    for where, source in recipe.places():
+        repo, commit = _commit_of(pot, token, source, f"recipe.{where}")
         names[source] = f"{repo.full_name}@{commit.id}"
         is_private = is_private or repo.private
     return Pinned(recipe.with_sources(names), is_private)
-
-
-def _sources(recipe: Recipe, where: str) -> Iterator[tuple[str, str]]:
-    """Every source with the path of its field."""
-    if recipe.base is not None:
-        yield f"{where}.base", recipe.base
-    for index, ingredient in enumerate(recipe.ingredients):
-        field = f"{where}.ingredients[{index}].source"
-        if isinstance(ingredient.source, Recipe):
-            yield from _sources(ingredient.source, field)
-        else:
-            yield field, ingredient.source
 
 
 def _commit_of(pot: Services, token: Token, source: str, where: str) -> tuple[Repo, Commit]:

@@ -11,10 +11,8 @@ from merge_core.plan_rules import Rules
 from merge_core.recipe import Recipe
 from tests.merge_core.building import built, mix, planned, write_model
 
-NAMES = [
-    "model.embed_tokens.weight",
-    *[f"model.layers.{i}.{part}.weight" for i in range(5) for part in ("mlp", "attn")],
-]
+PARTS = ("mlp", "attn")
+NAMES = ["model.embed_tokens.weight", *[f"model.layers.{i}.{part}.weight" for i in range(5) for part in PARTS]]
 
 
 def _rules(*tensors: dict[str, object], **recipe: object) -> Rules:

@@ -1,0 +1,182 @@
+"""A recipe's sources opened and brought under the names of its base: checkpoints, adapters, recipes, stacks."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from merge_core.alignment import align
+from merge_core.deltas import Delta
+from merge_core.errors import RecipeError, StockpotError, nearest
+from merge_core.formats import Artefact, read
+from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
+from merge_core.plan_tensors import Input, Merge, TensorPlanner
+from merge_core.recipe import Ingredient, Recipe, Stack
+from merge_core.side_files import CARRIED
+from merge_core.sources import Resolve, Source
+
+READ = (".safetensors", *CARRIED)
+"""Endings of the files that have a say in the output; a source's README has none."""
+
+Held = TypeVar("Held")
+
+
+class Inputs:
+    """Sources and artefacts, each opened once."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._sources: dict[str, Source] = {}
+        self._artefacts: dict[str, Artefact] = {}
+        self.notes: list[str] = []
+
+    def source(self, name: str) -> Source:
+        if name not in self._sources:
+            self._sources[name] = self._resolve(name)
+        return self._sources[name]
+
+    def artefact(self, name: str) -> Artefact:
+        if name not in self._artefacts:
+            source = self.source(name)
+            try:
+                self._artefacts[name] = read(source.files)
+            except StockpotError as error:
+                raise error.within(f"source '{name}'") from error
+        return self._artefacts[name]
+
+    def fingerprint(self, name: str) -> list[list[str]]:
+        source = self.source(name)
+        if source.hashes is not None:
+            known = dict(source.hashes)
+        else:
+            known = {path: str(file.stat().st_size) for path, file in source.files.items()}
+        return sorted([path, mark] for path, mark in known.items() if path.endswith(READ))
+
+
+def plan_recipe(recipe: Recipe, opened: Inputs, wanted: Wanted = every_tensor) -> TensorPlanner:
+    """The planner of a recipe's `wanted` tensors, its inputs opened and checked against each other."""
+    _check_count(recipe)
+    base = None if recipe.base is None else _base(recipe.base, opened)
+    inputs = [_ingredient(ingredient, base, opened, recipe, wanted) for ingredient in recipe.ingredients]
+    if base is None:
+        _check_baseless(recipe, inputs)
+    return TensorPlanner(recipe, None if base is None else _chosen(base.tensors, wanted), inputs)
+
+
+def _chosen(tensors: Mapping[str, Held], wanted: Wanted) -> Mapping[str, Held]:
+    return tensors if wanted is every_tensor else {name: held for name, held in tensors.items() if wanted(name)}
+
+
+def _base(name: str, opened: Inputs) -> Artefact:
+    artefact = opened.artefact(name)
+    if not artefact.complete:
+        raise RecipeError(
+            "the base is not a full checkpoint",
+            where="base",
+            found=f"{artefact.format} in '{name}'",
+            expected="a checkpoint",
+        )
+    return artefact
+
+
+def _ingredient(ingredient: Ingredient, base: Artefact | None, opened: Inputs, recipe: Recipe, wanted: Wanted) -> Input:
+    """One ingredient under the base's names and the recipe's numbers of layers, as far as it is wanted."""
+    entry = _open(ingredient, base, opened, recipe, wanted)
+    deltas = shifted(entry.deltas, ingredient.layer_shift)
+    return replace(entry, deltas=_chosen(deltas, wanted))
+
+
+def _open(ingredient: Ingredient, base: Artefact | None, opened: Inputs, recipe: Recipe, wanted: Wanted) -> Input:
+    source = ingredient.source
+    if not isinstance(source, str):
+        _check_takes_complete(recipe, "the nested recipe", "a full model")
+        is_shifted = ingredient.layer_shift != 0
+        return _open_model(source, opened, every_tensor if is_shifted else wanted)
+    artefact = opened.artefact(source)
+    if artefact.complete:
+        _check_takes_complete(recipe, f"'{source}'", artefact.format)
+    _note_other_base(artefact, f"'{source}'", recipe, opened)
+    return _aligned(artefact, f"'{source}'", base)
+
+
+def _open_model(source: str | Recipe | Stack, opened: Inputs, wanted: Wanted) -> Input:
+    """A source that is a model by itself, and needs no base beside it."""
+    if isinstance(source, Stack):
+        parts = enumerate(source.stack)
+        return join(source, [_open_model(part.source, opened, wanted_of(source, at)) for at, part in parts])
+    if isinstance(source, str):
+        artefact = opened.artefact(source)
+        return Input(f"'{source}'", artefact.deltas, artefact.complete)
+    planner = plan_recipe(source, opened, wanted)
+    merges = {name: planner.as_input(plan) for name, plan in planner.plan().items()}
+    opened.notes.extend(planner.notes)
+    return Input("the nested recipe", merges, complete=True)
+
+
+def _check_takes_complete(recipe: Recipe, label: str, found: str) -> None:
+    if not recipe.method.complete_inputs:
+        hint = "a LoRA adapter; task_arithmetic takes full checkpoints too"
+        raise RecipeError(f"{recipe.method.title()} merges adapters", where=label, found=found, expected=hint)
+
+
+def _note_other_base(artefact: Artefact, label: str, recipe: Recipe, opened: Inputs) -> None:
+    declared = artefact.declared_base
+    if declared and recipe.base is not None and _last_part(declared) != _last_part(recipe.base):
+        opened.notes.append(f"{label} says that its base is '{declared}', and is put on '{recipe.base}'")
+
+
+def _last_part(name: str) -> str:
+    """`bert-tiny` of `team/bert-tiny@main` or `/models/Bert-Tiny/`."""
+    return (name.rpartition("@")[0] or name).rstrip("/").rpartition("/")[2].casefold()
+
+
+def _aligned(artefact: Artefact, label: str, base: Artefact | None) -> Input:
+    if base is None:
+        return Input(label, artefact.deltas, artefact.complete)
+    names = align(artefact.deltas, base.tensors)
+    deltas: dict[str, Delta | Merge] = {}
+    for name, delta in artefact.deltas.items():
+        if name not in names and not artefact.complete and name not in artefact.new_tensors:
+            found, known = f"'{name}' of {label}", nearest(name, base.tensors)
+            message = "an adapter tensor lands on no tensor of the base"
+            raise RecipeError(message, where="ingredients", found=found, expected=known)
+        target = names.get(name, name)
+        if target in deltas:
+            found = f"'{name}' and one more of {label}"
+            message = "two tensors mean the same tensor of the base"
+            raise RecipeError(message, where=f"tensor '{target}'", found=found, expected="one of them")
+        deltas[target] = delta
+    return Input(label, deltas, artefact.complete)
+
+
+def _check_count(recipe: Recipe) -> None:
+    count, method = len(recipe.ingredients), recipe.method
+    most = method.most_inputs if method.most_inputs is not None else count
+    if not method.fewest_inputs <= count <= most:
+        expected = f"{method.fewest_inputs}" if most == method.fewest_inputs else f"{method.fewest_inputs} or more"
+        raise RecipeError(
+            f"{method.model_dump()['name']} takes another number of ingredients",
+            where="ingredients",
+            found=count,
+            expected=expected,
+        )
+    if method.works_on(recipe.base is not None) == "weight" and recipe.scale != 1.0:
+        expected = "1.0, or a method on deltas such as task_arithmetic"
+        raise RecipeError(
+            "scale applies to a merged delta, and this method averages weights",
+            where="scale",
+            found=recipe.scale,
+            expected=expected,
+        )
+
+
+def _check_baseless(recipe: Recipe, inputs: list[Input]) -> None:
+    if recipe.method.needs_base or recipe.method.works_on(False) == "delta":
+        raise RecipeError("this method reads the base", where="base", found="nothing", expected="the base's name")
+    adapter = next((entry.label for entry in inputs if not entry.complete), None)
+    if adapter is not None:
+        raise RecipeError(
+            "an adapter says nothing without its base",
+            where="base",
+            found=f"nothing, for {adapter}",
+            expected="the base's name",
+        )
