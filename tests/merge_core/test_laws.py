@@ -197,7 +197,7 @@ def test_selma_without_weights_takes_one_kth_of_each() -> None:
     assert [selma().default_weight(count) for count in (1, 2, 3, 7)] == [1, 1 / 2, 1 / 3, 1 / 7]
 
 
-@pytest.mark.parametrize("method", [m.title() for m in METHODS if m.complete_inputs])
+@pytest.mark.parametrize("method", [m.title() for m in METHODS if m.complete_inputs and m.most_inputs != 1])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.int8, torch.bool])
 def test_integers_are_kept_where_equal_and_refused_where_not(method: str, dtype: torch.dtype) -> None:
     ids, others = torch.tensor([0, 1, 1]).to(dtype), torch.tensor([0, 1, 0]).to(dtype)

@@ -13,6 +13,10 @@ from tests.merge_core.oracles import TRIALS
 
 BAD = [float("nan"), float("inf"), float("-inf")]
 SPOTS = [0, 16384, 199_999]
+COMPUTING = [method for method in METHODS if not method().copies]
+of_checkpoints = pytest.mark.parametrize(
+    "method", [method for method in COMPUTING if method.complete_inputs], ids=lambda method: method.title()
+)
 
 
 def fine(dtype: torch.dtype, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -30,30 +34,33 @@ def refused(root: Path, recipe: dict[str, object]) -> str:
     return str(failure.value)
 
 
-def recipe_of(method: type[Method], settings: dict[str, object], names: list[str]) -> dict[str, object]:
+def recipe_of(method: type[Method], settings: dict[str, object], bad: str = "m1") -> dict[str, object]:
+    """The models m0 and m1, or the `bad` one where the method takes a single input."""
+    names = [bad] if method.most_inputs == 1 and bad != "base" else ["m0", "m1"][: method.most_inputs]
     return mix(*names, base="base", method={"name": method.title(), **settings})
 
 
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("method", [m for m in METHODS if m.complete_inputs], ids=lambda m: m.title())
+@of_checkpoints
 @pytest.mark.parametrize("culprit", ["base", "m0", "m1"])
 def test_a_value_that_is_not_finite_is_refused_and_named(
     method: type[Method], dtype: torch.dtype, bad: float, culprit: str, tmp_path: Path
 ) -> None:
-    if culprit == "base" and method.space == "weight":
+    if culprit == "base" and method().works_on(True) == "weight" and not method.needs_base:
         culprit = "m0"
+    culprit = min(culprit, f"m{(method.most_inputs or 2) - 1}")
     models = {name: fine(dtype, seed) for seed, name in enumerate(("base", "m0", "m1"))}
     models[culprit]["b"][SPOTS[BAD.index(bad)]] = bad
     for name, tensors in models.items():
         write_model(tmp_path / name, tensors)
-    message = refused(tmp_path, recipe_of(method, {}, ["m0", "m1"]))
+    message = refused(tmp_path, recipe_of(method, {}, culprit))
     assert "tensor 'b'" in message
     assert "NaN or infinity" in message
     assert ("the base" if culprit == "base" else f"ingredient {culprit[1]}") in message
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m.complete_inputs], ids=lambda m: m.title())
+@of_checkpoints
 def test_every_setting_of_a_method_names_the_tensor_that_is_not_finite(method: type[Method], tmp_path: Path) -> None:
     models = {name: fine(torch.bfloat16, seed) for seed, name in enumerate(("base", "m0", "m1"))}
     models["m1"]["c"][100_000] = float("nan")
@@ -63,10 +70,10 @@ def test_every_setting_of_a_method_names_the_tensor_that_is_not_finite(method: t
         (tmp_path / f"{number}").mkdir()
         for name in models:
             (tmp_path / f"{number}" / name).symlink_to(tmp_path / name)
-        assert "tensor 'c'" in refused(tmp_path / f"{number}", recipe_of(method, dict(trial.settings), ["m0", "m1"]))
+        assert "tensor 'c'" in refused(tmp_path / f"{number}", recipe_of(method, dict(trial.settings)))
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.title())
+@pytest.mark.parametrize("method", COMPUTING, ids=lambda method: method.title())
 @pytest.mark.parametrize("factor", ["lora_A", "lora_B"])
 def test_a_factor_that_is_not_finite_is_refused_and_named(method: type[Method], factor: str, tmp_path: Path) -> None:
     write_model(tmp_path / "base", {"b.weight": torch.randn(40, 30)})
@@ -74,9 +81,9 @@ def test_a_factor_that_is_not_finite_is_refused_and_named(method: type[Method], 
     write_adapter(tmp_path / "m0", {"b": (a.clone(), b.clone())})
     (a if factor == "lora_A" else b)[1, 1] = float("nan")
     write_adapter(tmp_path / "m1", {"b": (a, b)})
-    message = refused(tmp_path, recipe_of(method, {}, ["m0", "m1"]))
+    message = refused(tmp_path, recipe_of(method, {}))
     assert "tensor 'b.weight'" in message
-    assert "NaN or infinity in ingredient 1" in message
+    assert f"NaN or infinity in ingredient {0 if method.most_inputs == 1 else 1}" in message
 
 
 @pytest.mark.parametrize(
