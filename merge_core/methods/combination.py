@@ -21,6 +21,9 @@ from merge_core.tensors import row_size
 
 Doubles = NDArray[np.float64]
 
+PRODUCTS = 1 << 14
+"""Inner products of rows that are held at once, so that many short rows need no more memory than few long ones."""
+
 
 class LinearCombination(Method):
     """Where `unit` is element: one set of coefficients for a tensor, found in a survey, so the merge streams.
@@ -52,7 +55,13 @@ class LinearCombination(Method):
 
     def merge_rows(self, rows: Rows, columns: int, tensor: str, weights: Weights) -> Rows:
         """The merge of whole rows of so many columns, each with coefficients of its own."""
-        return _row_sums(rows, self._solved(row_gram(rows, columns), tensor, weights), columns)
+        merged = np.empty(rows.shape[1], dtype=np.float32)
+        step = max(PRODUCTS // len(rows) ** 2, 1) * columns
+        for start in range(0, merged.size, step):
+            part = np.ascontiguousarray(rows[:, start : start + step])
+            coefficients = self._solved(row_gram(part, columns), tensor, weights)
+            merged[start : start + step] = _row_sums(part, coefficients, columns)
+        return merged
 
     def _solved(self, products: Doubles, tensor: str, weights: Weights) -> Weights:
         refuse_infinite_sums(np.diagonal(products, axis1=1, axis2=2), tensor)
