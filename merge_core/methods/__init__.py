@@ -7,6 +7,7 @@ from pydantic import Field
 from merge_core.methods.arcee_fusion import ArceeFusion
 from merge_core.methods.breadcrumbs import Breadcrumbs
 from merge_core.methods.breadcrumbs_ties import BreadcrumbsTies
+from merge_core.methods.consensus_ta import ConsensusTa
 from merge_core.methods.contract import (
     Blocks,
     Chunk,
@@ -23,18 +24,22 @@ from merge_core.methods.dare_linear import DareLinear
 from merge_core.methods.dare_ties import DareTies
 from merge_core.methods.della import Della
 from merge_core.methods.della_linear import DellaLinear
+from merge_core.methods.emr import Emr
 from merge_core.methods.karcher import Karcher
 from merge_core.methods.linear import Linear
+from merge_core.methods.localize_and_stitch import LocalizeAndStitch
 from merge_core.methods.model_stock import ModelStock
 from merge_core.methods.multislerp import MultiSlerp
 from merge_core.methods.nearswap import NearSwap
 from merge_core.methods.nuslerp import NuSlerp
 from merge_core.methods.passthrough import Passthrough
+from merge_core.methods.pcb import Pcb
 from merge_core.methods.ram import Ram
 from merge_core.methods.ramplus_tl import RamPlusTl
 from merge_core.methods.sce import Sce
 from merge_core.methods.selma import Selma
 from merge_core.methods.slerp import Slerp
+from merge_core.methods.tall_mask import TallMask
 from merge_core.methods.task_arithmetic import TaskArithmetic
 from merge_core.methods.ties import Ties
 from merge_core.methods.wise_ft import WiseFt
@@ -55,6 +60,11 @@ METHODS: tuple[type[Method], ...] = (
     Della,
     Breadcrumbs,
     BreadcrumbsTies,
+    ConsensusTa,
+    TallMask,
+    Emr,
+    Pcb,
+    LocalizeAndStitch,
     Sce,
     ArceeFusion,
     NearSwap,
@@ -80,6 +90,11 @@ AnyMethod = Annotated[
     | Della
     | Breadcrumbs
     | BreadcrumbsTies
+    | ConsensusTa
+    | TallMask
+    | Emr
+    | Pcb
+    | LocalizeAndStitch
     | Sce
     | ArceeFusion
     | NearSwap

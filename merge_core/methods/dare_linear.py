@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from kernels.random_drop import random_drop
-from merge_core.methods.contract import Chunk, Method, Rows, State, Weights, refuse_zero_sum
-from merge_core.methods.sparse_rows import add_up, require_finite
+from merge_core.methods.contract import Chunk, Method, Rows, State, Weights, refuse_infinite_rows, refuse_zero_sum
+from merge_core.methods.sparse_rows import add_up
 
 
 class DareLinear(Method):
@@ -37,5 +37,5 @@ class DareLinear(Method):
 
 def dropped(chunk: Chunk, density: float, rescale: bool) -> Rows:
     """The chunk's rows once DARE has dropped entries from them, in their place."""
-    require_finite(chunk)
+    refuse_infinite_rows(chunk.rows, chunk.tensor)
     return random_drop(chunk.rows, chunk.seed, chunk.tensor, chunk.start, density, rescale, chunk.rows)

@@ -6,8 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kernels.rank_drop import rank_drop
-from merge_core.methods.contract import Chunk, Method, Rows
-from merge_core.methods.sparse_rows import require_finite
+from merge_core.methods.contract import Chunk, Method, Rows, refuse_infinite_rows
 from merge_core.tensors import row_size
 
 USUAL_EPSILON = 0.15
@@ -51,6 +50,6 @@ class MagPrune(Method):
 
     def thinned(self, chunk: Chunk) -> Rows:
         """The chunk's rows once MagPrune has dropped entries from them, in their place."""
-        require_finite(chunk)
+        refuse_infinite_rows(chunk.rows, chunk.tensor)
         width, place = row_size(chunk.shape), (chunk.seed, chunk.tensor, chunk.start)
         return rank_drop(chunk.rows, width, *place, self.shares(), self.rescale, chunk.rows)

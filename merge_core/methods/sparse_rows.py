@@ -4,12 +4,10 @@ from typing import Literal
 
 import numpy as np
 
-from kernels.all_finite import all_finite
 from kernels.kth_magnitude import UNCUT
 from kernels.trim_elect import trim_elect
 from kernels.weighted_sum import weighted_sum
-from merge_core.errors import FileError
-from merge_core.methods.contract import Chunk, Rows, Weights
+from merge_core.methods.contract import Rows, Weights
 
 Aggregate = Literal["mean", "sum", "max"]
 
@@ -24,12 +22,3 @@ def elect(rows: Rows, weights: Weights, aggregate: Aggregate) -> Rows:
     """TIES' second and third step: the entries that agree with sign(Σ w_t τ̃_t), by `aggregate` over them."""
     nothing_trimmed = np.zeros(len(rows), dtype=np.float32), np.full(len(rows), UNCUT, dtype=np.int64)
     return trim_elect(rows, weights, *nothing_trimmed, 0, aggregate)
-
-
-def require_finite(chunk: Chunk) -> None:
-    """Raise FileError for NaN or infinity, which dropping or comparing would lose."""
-    if all_finite(chunk.rows.reshape(-1), "float32"):
-        return
-    position = next(i for i, row in enumerate(chunk.rows) if not all_finite(row, "float32"))
-    found = f"NaN or infinity in ingredient {position}, in the base or in their difference"
-    raise FileError("a value is not finite", where=f"tensor '{chunk.tensor}'", found=found, expected="finite weights")

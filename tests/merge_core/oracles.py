@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.merge_core import oracles_averages as averages
+from tests.merge_core import oracles_masks as masks
 from tests.merge_core import oracles_sparse as sparse
 
 
@@ -100,6 +101,11 @@ ORACLES: dict[str, Oracle] = {
     "della": sparse.della,
     "breadcrumbs": sparse.breadcrumbs,
     "breadcrumbs_ties": sparse.breadcrumbs_ties,
+    "consensus_ta": masks.consensus_ta,
+    "tall_mask": masks.tall_mask,
+    "emr": masks.emr,
+    "pcb": masks.pcb,
+    "localize_and_stitch": masks.localize_and_stitch,
 }
 
 TRIALS: dict[str, Sequence[Trial]] = {
@@ -152,6 +158,25 @@ TRIALS: dict[str, Sequence[Trial]] = {
         Trial({"density": 0.9, "gamma": 0.05, "aggregate": "max"}, (0.5, -0.25, 1.0)),
     ],
     "selma": [Trial({}, (0.5, 0.25, 0.25)), Trial({}, (1.0, -1.0, 0.5), 2.0)],
+    "consensus_ta": [
+        Trial({}, (1.0, 1.0, 1.0)),
+        Trial({"mask_scale": 0.25, "owners": 3}, (0.5, 0.25, 1.0), 0.5),
+        Trial({"owners": 5}, (1.0, 1.0)),
+    ],
+    "tall_mask": [Trial({"mask_scale": 0.5}, (1.0, 1.0, 1.0)), Trial({"task": 1, "mask_scale": 0.0}, (0.5, 0.25), 0.5)],
+    "emr": [Trial({"task": 1}, (1.0, 1.0, 1.0)), Trial({"task": 2}, (0.5, 0.25, 1.0), 0.5), Trial({}, (1.0,))],
+    "pcb": [
+        Trial({}, (1.0, 1.0, 1.0), 1.2),
+        Trial({"density": 0.0}, (1.0, 1.0)),
+        Trial({"density": 0.5}, (0.5, 0.25, 1.0)),
+        Trial({"density": 1.0}, (1.0, -1.0)),
+    ],
+    "localize_and_stitch": [
+        Trial({}, (1.0, 1.0, 1.0)),
+        Trial({"density": 0.0}, (1.0, 1.0)),
+        Trial({"density": 0.5}, (0.5, 0.25, 1.0), 0.5),
+        Trial({"density": 1.0}, (1.0, -1.0)),
+    ],
     "nuslerp": [
         Trial({}, (1.0, 0.5)),
         Trial({"per": "row"}, (0.25, 1.0), 1.5),
@@ -196,7 +221,7 @@ def expected(
     """
     names, weights = sorted(base), torch.tensor(trial.weights, dtype=torch.float64)
     zero = {name: base[name].double() if space == "delta" else torch.zeros(base[name].shape).double() for name in names}
-    is_model = trial.settings.get("scope") == "model"
+    is_model = trial.settings.get("scope") == "model" or name in masks.WHOLE_MODEL
     together = [name for name in names if is_model and name not in untouched]
     groups = [together, *([name] for name in names if name not in together)]
     merged: dict[str, Tensor] = {}

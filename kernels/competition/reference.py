@@ -1,0 +1,35 @@
+"""Competition in plain torch: the definition. torch's own exp and tanh may differ in the last bit of float32."""
+
+import torch
+from torch import Tensor
+
+SMALLEST_EXPONENT = -87.0
+
+
+def balance(rows: Tensor, clamp: tuple[Tensor, Tensor], out: Tensor | None = None) -> Tensor:
+    low, high = (limit.double()[:, None] for limit in clamp)
+    exact = rows.double()
+    held = exact.abs().clamp(low, high)
+    place = torch.where(high > low, (held - low) / (high - low), 0.0)
+    within = (len(rows) * (place.square() - 1)).clamp(min=SMALLEST_EXPONENT).exp()
+    result = (within * torch.tanh(exact * exact.sum(dim=0))).float()
+    return result if out is None else out.copy_(result)
+
+
+def compete(
+    rows: Tensor,
+    weights: Tensor,
+    clamp: tuple[Tensor, Tensor],
+    betas: tuple[Tensor, Tensor],
+    out: Tensor | None = None,
+) -> Tensor:
+    low, high, floor, top = (limit[:, None] for limit in (*clamp, *betas))
+    beta = balance(rows, clamp)
+    ranked = (torch.minimum(torch.maximum(beta, floor), top) - floor) / (top - floor)
+    shares = torch.where(top > floor, ranked, ((beta >= top) & (beta > 0)).float())
+    values = rows.sign() * torch.minimum(torch.maximum(rows.abs(), low), high)
+    total, divisor = torch.zeros_like(rows[0]), torch.zeros_like(rows[0])
+    for value, weight, share in zip(values, weights, shares, strict=True):
+        total, divisor = total + weight * value * share, divisor + share
+    result = torch.where(divisor > 0, total / divisor, 0.0)
+    return result if out is None else out.copy_(result)

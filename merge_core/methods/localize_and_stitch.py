@@ -1,0 +1,52 @@
+"""Localize-and-Stitch without data: each task's largest changes, averaged where tasks share an entry."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from kernels.stitch import stitch
+from merge_core.methods import thresholds
+from merge_core.methods.contract import Chunk, Counts, Method, Partial, Rows, State, Surveyed, Weights
+from merge_core.methods.thresholds import at_least
+
+
+class LocalizeAndStitch(Method):
+    """W₀ + λ Σ M_t w_t τ_t / number of owners, M_t marking the `density` share of largest |τ_t| in the whole model.
+
+    A task owns exactly ⌈density·n⌉ of the n entries of all tensors that some ingredient changes; of equal
+    magnitudes those that come first, in order of name and element. Density 1 is the mean of all w_t τ_t, 0 the base.
+    The paper also learns the masks on held-out data. He et al., "Localize-and-Stitch", 2024,
+    https://arxiv.org/abs/2408.13656, section 3.
+    """
+
+    name: Literal["localize_and_stitch"] = "localize_and_stitch"
+    density: float = Field(default=0.05, ge=0.0, le=1.0)
+    space: ClassVar[Literal["weight", "delta"]] = "delta"
+    rounds: ClassVar[int] = thresholds.ROUNDS
+    formula: ClassVar[str] = "W₀ + λ Σ M_t w_t τ_t / Σ M_t, M_t = the density share of largest |τ_t| in the model"
+    source: ClassVar[str] = "He et al. 2024, Localize-and-Stitch, https://arxiv.org/abs/2408.13656"
+
+    @property
+    def surveys(self) -> Literal["tensor", "model"]:
+        return "model"
+
+    def wants_round(self, round_: int, state: State) -> bool:
+        return round_ < 2 or state[0].splits_ties
+
+    def survey_bytes(self, count: int) -> int:
+        return thresholds.survey_bytes(count)
+
+    def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
+        if round_ == 0:
+            return thresholds.survey_first(chunk.rows, chunk.tensor, so_far)
+        return thresholds.survey_next(round_, chunk.rows, state, so_far)
+
+    def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
+        if round_ == 0:
+            return thresholds.begin(total, [np.full(len(weights), at_least(self.density, over.size))])
+        return thresholds.proceed(round_, total, over, state)
+
+    def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
+        (search,) = state
+        return stitch(chunk.rows, weights, search.magnitudes, search.cuts(chunk.rows, chunk.start), chunk.start)
