@@ -15,13 +15,14 @@ class MultiSlerp(LinearCombination):
     x are deltas in a recipe with a base, else weights; an x of norm 0 has no direction and counts in the length
     alone. The published construction averages in the tangent space at m: there the weighted average is zero by
     the choice of m, so this is all it computes. Where ‖m‖ is under `eps` (inputs that cancel) the result is
-    Σ w_t x_t. mergekit does that for two inputs only and raises for more, adds `eps` to each norm, and returns a
-    single input as it is, whatever its weight. Goddard, "Multi-SLERP", 2024.
+    Σ w_t x_t: float32 inputs that cancel but for rounding have no direction left. mergekit has eps 1e-8, does that
+    for two inputs only and raises for more, adds `eps` to each norm, and returns a single input as it is, whatever
+    its weight. Goddard, "Multi-SLERP", 2024.
     """
 
     name: Literal["multislerp"] = "multislerp"
     normalize: bool = True
-    eps: float = Field(default=1e-8, ge=0.0, lt=1.0)
+    eps: float = Field(default=1e-6, ge=0.0, lt=1.0)
     space: ClassVar[Space] = "delta"
     rounds: ClassVar[int] = 1
     formula: ClassVar[str] = "W₀ + Σ w_t ‖τ_t‖ · m / ‖m‖, m = Σ w_t τ_t / ‖τ_t‖; on W_t without a base"

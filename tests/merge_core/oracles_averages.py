@@ -45,7 +45,7 @@ def multislerp(stack: Tensor, weights: Tensor, settings: Settings) -> Tensor:
     shares = weights / weights.sum() if settings.get("normalize", True) else weights
     norms, units = _units(stack)
     mean = shares @ units
-    if mean.norm() < 1e-8 or len(stack) == 1:
+    if mean.norm() < 1e-6 or len(stack) == 1:
         return shares @ stack
     mean = mean / mean.norm()
     tangents = units - (units @ mean)[:, None] * mean
@@ -59,7 +59,7 @@ def karcher(stack: Tensor, weights: Tensor, settings: Settings) -> Tensor:
     shares = weights / weights.sum()
     norms, units = _units(stack - base)
     start = shares @ units
-    if start.norm() < 1e-8 or len(stack) == 1:
+    if start.norm() < 1e-6 or len(stack) == 1:
         return shares @ stack
     point = start / start.norm()
     moving = shares * (norms > 0) / shares[norms > 0].sum()
