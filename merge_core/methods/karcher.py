@@ -19,9 +19,9 @@ class Karcher(LinearCombination):
     p ← exp_p(Σ a_t log_p(x_t / ‖x_t‖)) from the mean direction until a step is shorter than `tol`, at most
     `max_iter` times, in float64 on inner products alone. An x of norm 0 has no direction and counts in the length
     alone; one opposite to p (π − angle under 1e-6) pulls in no direction. Where the weighted unit vectors cancel
-    (their mean is shorter than 1e-6, so that rounding would turn it) there is no unique mean, and the result is Σ a_t x_t. Weights must not be
-    negative. mergekit takes equal weights, 10 iterations and tol 1e-5 (which ends as soon as all angles are under
-    it), iterates on rounded tensors, and starts from the first input where directions cancel. Karcher 1977.
+    (their mean is shorter than 1e-6, so that rounding would turn it) there is no unique mean, and the result is
+    Σ a_t x_t. Weights must not be negative. mergekit takes equal weights, 10 iterations and tol 1e-5, iterates on
+    vectors in the models' dtype, and starts from the first input where directions cancel. Karcher 1977.
     """
 
     name: Literal["karcher"] = "karcher"
