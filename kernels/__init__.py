@@ -5,6 +5,12 @@
     gram           inner products of all pairs, one float64 partial for each BLOCK elements
     kth_magnitude  the exact k-th largest |x| from histograms that add up in any order
     trim_elect     the element-wise part of TIES: trim, elect a sign, merge what agrees
+    random_drop    DARE: drop entries at random, divide the rest by the share that stays
+    rank_drop      MagPrune: the same with chances that rise by magnitude within a row
+    keep_band      the entries between two thresholds of magnitude
+    consensus      a sum of task vectors where enough tasks own the entry
+    stitch         owned entries of task vectors, averaged over their owners
+    competition    how strongly each parameter competes within and between tasks
     low_rank_add   out += scale · up · down on any run of elements
     philox         random numbers as a pure function of (seed, name, ingredient, element index)
 

@@ -106,6 +106,7 @@ def _divide(out: Floats, shares: Floats) -> None:
 def compete(
     rows: Floats, weights: Floats, lows: Floats, highs: Floats, floors: Floats, tops: Floats, out: Floats
 ) -> None:
+    """β never leaves the cache: it is worked out anew here, a stretch at a time."""
     scratch, sums = np.empty((2, STRETCH), np.float32), np.empty(STRETCH, np.float64)
     for lo in range(0, out.size, STRETCH):
         part = out[lo : lo + STRETCH]

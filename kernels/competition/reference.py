@@ -23,6 +23,7 @@ def compete(
     betas: tuple[Tensor, Tensor],
     out: Tensor | None = None,
 ) -> Tensor:
+    """Du et al. 2024, equations 4 to 6, on a β that the caller has ranked."""
     low, high, floor, top = (limit[:, None] for limit in (*clamp, *betas))
     beta = balance(rows, clamp)
     ranked = (torch.minimum(torch.maximum(beta, floor), top) - floor) / (top - floor)

@@ -164,7 +164,7 @@ TRIALS: dict[str, Sequence[Trial]] = {
         Trial({"owners": 5}, (1.0, 1.0)),
     ],
     "tall_mask": [Trial({"mask_scale": 0.5}, (1.0, 1.0, 1.0)), Trial({"task": 1, "mask_scale": 0.0}, (0.5, 0.25), 0.5)],
-    "emr": [Trial({"task": 1}, (1.0, 1.0, 1.0)), Trial({"task": 2}, (0.5, 0.25, 1.0), 0.5), Trial({}, (1.0,))],
+    "emr": [Trial({"task": 1}, (1.0, 1.0, 1.0)), Trial({"task": 1}, (0.5, 0.25, 1.0), 0.5), Trial({}, (1.0,))],
     "pcb": [
         Trial({}, (1.0, 1.0, 1.0), 1.2),
         Trial({"density": 0.0}, (1.0, 1.0)),
