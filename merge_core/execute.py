@@ -7,11 +7,11 @@ from threading import Lock
 from kernels.all_finite import all_finite
 from merge_core.errors import CancelledError
 from merge_core.not_finite import not_finite
+from merge_core.outputs import OutputSink
 from merge_core.plan import Plan
 from merge_core.plan_tensors import Copy, Merge
 from merge_core.run import Reader, Run
 from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces
-from merge_core.sink import Sink
 from merge_core.survey import survey_stages
 
 COPY_BYTES = 1 << 23
@@ -43,7 +43,7 @@ def execute(
         if cancelled():
             raise CancelledError("the build was cancelled")
 
-    with Sink(folder, chosen, durable=durable) as sink:
+    with plan.open_sink(folder, chosen, durable) as sink:
         carry_out(build.groups(sink), threads, check)
         on_progress(build.progress.total, build.progress.total)
         return sink.commit(plan.side_files if shards is None else {})
@@ -79,20 +79,20 @@ class _Build:
         runs = [inner.merge for merge in surveyed for inner in Run(merge).nested()]
         return sum(merge.method.rounds * merge.spec.nbytes for merge in runs)
 
-    def groups(self, sink: Sink) -> Iterator[Stage]:
+    def groups(self, sink: OutputSink) -> Iterator[Stage]:
         if self._is_shared:
             yield self._model_group(sink)
             return
         for tensor in self._tensors:
             yield self._copy_stage(tensor, sink) if isinstance(tensor, Copy) else self._tensor_group(tensor, sink)
 
-    def _tensor_group(self, merge: Merge, sink: Sink) -> Stage:
+    def _tensor_group(self, merge: Merge, sink: OutputSink) -> Stage:
         run = Run(merge)
         for inner in run.nested():
             yield from survey_stages([inner], self.progress.finished)
         yield self._merge_batch([run], sink)
 
-    def _model_group(self, sink: Sink) -> Stage:
+    def _model_group(self, sink: OutputSink) -> Stage:
         """Every merge of the model is surveyed together, then those wanted are built."""
         runs = {merge.spec.name: Run(merge) for merge in self._surveyed}
         for level in _levels(list(runs.values())):
@@ -103,10 +103,10 @@ class _Build:
             if isinstance(tensor, Copy):
                 yield from self._copy_stage(tensor, sink)
 
-    def _merge_batch(self, runs: list[Run], sink: Sink) -> Batch:
+    def _merge_batch(self, runs: list[Run], sink: OutputSink) -> Batch:
         return Batch([_merge_task(piece, sink, self.progress) for run in runs for piece in pieces(run)])
 
-    def _copy_stage(self, copy: Copy, sink: Sink) -> Stage:
+    def _copy_stage(self, copy: Copy, sink: OutputSink) -> Stage:
         starts = range(0, copy.spec.nbytes, COPY_BYTES)
         yield Batch([_copy_task(copy, start, sink, self.progress) for start in starts])
 
@@ -129,7 +129,7 @@ def _levels(runs: list[Run]) -> list[list[Run]]:
     return sorted(levels.values(), key=lambda level: max(run.height for run in level))
 
 
-def _merge_task(piece: Piece, sink: Sink, progress: _Progress) -> Task:
+def _merge_task(piece: Piece, sink: OutputSink, progress: _Progress) -> Task:
     def merge() -> None:
         reader = piece.run.open()
         for start, size in piece.chunks():
@@ -139,7 +139,7 @@ def _merge_task(piece: Piece, sink: Sink, progress: _Progress) -> Task:
     return merge
 
 
-def _merge_chunk(run: Run, reader: Reader, start: int, size: int, sink: Sink) -> None:
+def _merge_chunk(run: Run, reader: Reader, start: int, size: int, sink: OutputSink) -> None:
     spec = run.merge.spec
     stored = reader.stored(start, size)
     if not all_finite(stored, spec.dtype.label):
@@ -147,7 +147,7 @@ def _merge_chunk(run: Run, reader: Reader, start: int, size: int, sink: Sink) ->
     sink.write(spec.name, start * spec.dtype.itemsize, stored)
 
 
-def _copy_task(copy: Copy, start: int, sink: Sink, progress: _Progress) -> Task:
+def _copy_task(copy: Copy, start: int, sink: OutputSink, progress: _Progress) -> Task:
     def write() -> None:
         piece = copy.stored.data[start : start + COPY_BYTES]
         sink.write(copy.spec.name, start, piece)

@@ -27,14 +27,16 @@ class Shard:
     nbytes: int
 
 
-def lay_out(specs: Iterable[TensorSpec], max_shard_bytes: int, metadata: Mapping[str, str]) -> tuple[Shard, ...]:
+def lay_out(
+    specs: Iterable[TensorSpec], max_shard_bytes: int, metadata: Mapping[str, str], stem: str = "model"
+) -> tuple[Shard, ...]:
     """Place tensors in files of at most `max_shard_bytes` of data, by wide types first, then by name.
 
     Wide types first keeps every tensor aligned to its element size. Always at least one file.
     """
     ordered = sorted(specs, key=lambda spec: (-spec.dtype.itemsize, spec.name))
     groups = list(_fill(ordered, max_shard_bytes)) or [[]]
-    names = _file_names(len(groups))
+    names = _file_names(len(groups), stem)
     return tuple(_shard(name, group, metadata) for name, group in zip(names, groups, strict=True))
 
 
@@ -61,10 +63,10 @@ def _fill(specs: list[TensorSpec], most: int) -> Iterator[list[TensorSpec]]:
         yield group
 
 
-def _file_names(count: int) -> list[str]:
+def _file_names(count: int, stem: str) -> list[str]:
     if count == 1:
-        return ["model.safetensors"]
-    return [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+        return [f"{stem}.safetensors"]
+    return [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
 
 
 def _shard(name: str, specs: list[TensorSpec], metadata: Mapping[str, str]) -> Shard:

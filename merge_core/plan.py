@@ -10,11 +10,11 @@ from hashlib import sha256
 from typing import Any
 
 from merge_core.errors import CapacityError, RecipeError
-from merge_core.layout import Shard, index_json, lay_out
+from merge_core.layout import Shard
+from merge_core.outputs import ARRANGE, OpenSink, Wish
 from merge_core.plan_inputs import Inputs, plan_recipe
 from merge_core.plan_tensors import Copy, Merge, TensorPlan
 from merge_core.recipe import Recipe
-from merge_core.side_files import all_side_files
 from merge_core.sources import Resolve
 from merge_core.tensors import row_size
 
@@ -38,6 +38,7 @@ class Plan:
     side_files: Mapping[str, bytes]
     warnings: tuple[str, ...]
     digest: str
+    open_sink: OpenSink
 
     @property
     def total_bytes(self) -> int:
@@ -94,14 +95,13 @@ def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None)
     opened = Inputs(resolve)
     planner = plan_recipe(recipe, opened)
     tensors = planner.plan()
-    _check_memory(tensors, memory_bytes)
-    metadata = _metadata(recipe)
-    shards = lay_out((tensor.spec for tensor in tensors.values()), recipe.output.max_shard_bytes, metadata)
-    _check_shards(shards, recipe)
-    warnings = (*opened.notes, *planner.notes)
     donor = opened.source(recipe.base if recipe.base is not None else recipe.sources()[0])
-    side_files = all_side_files(recipe, donor, index_json(shards), warnings)
-    return Plan(recipe, tensors, shards, side_files, warnings, _digest(recipe, opened))
+    wish = Wish(recipe, tensors, planner.base, donor, _metadata(recipe), (*opened.notes, *planner.notes))
+    made = ARRANGE[recipe.output.kind](wish)
+    _check_memory(made.tensors, memory_bytes)
+    _check_shards(made.shards, recipe)
+    digest = _digest(recipe, opened)
+    return Plan(recipe, made.tensors, made.shards, made.side_files, made.notes, digest, made.open_sink)
 
 
 def _metadata(recipe: Recipe) -> dict[str, str]:

@@ -7,7 +7,6 @@ from merge_core.deltas import Absent, Delta, Replacement
 from merge_core.errors import RecipeError, nearest
 from merge_core.methods import Method, Space
 from merge_core.methods.linear import Linear
-from merge_core.methods.task_arithmetic import TaskArithmetic
 from merge_core.plan_rules import Rules
 from merge_core.recipe import Recipe
 from merge_core.stored import StoredTensor, same_values
@@ -223,7 +222,7 @@ class TensorPlanner:
         frame = self._frame(name)
         _check_mergeable(frame, self._frame_label())
         inputs = (self._input(entry, name, frame),)
-        return Merge(frame, TaskArithmetic(), (1.0,), 1.0, self.recipe.seed, stored, inputs)
+        return Merge(frame, Linear(), (1.0,), 1.0, self.recipe.seed, stored, inputs)
 
     def _frame(self, name: str) -> TensorSpec:
         """The spec that the output follows: the base's, else that of the first ingredient that has the tensor."""

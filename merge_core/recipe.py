@@ -65,9 +65,12 @@ class Ingredient(Record):
 
 
 class Output(Record):
-    """The form of the result; a shard holds whole tensors, so a larger tensor has a shard of its own."""
+    """The form of the result; a shard holds whole tensors, so a larger tensor has a shard of its own.
 
-    kind: Literal["checkpoint"] = "checkpoint"
+    `max_shard_bytes` is for checkpoints: other kinds are one file.
+    """
+
+    kind: Literal["checkpoint", "dense", "patch"] = "checkpoint"
     max_shard_bytes: int = Field(default=5_000_000_000, strict=True, ge=1, lt=2**63)
 
 

@@ -71,7 +71,7 @@ class Sink:
 
     def _open(self, shard: Shard) -> None:
         self._create(shard.name)
-        with _room(shard.name):
+        with room(shard.name):
             os.ftruncate(self._descriptors[shard.name], shard.nbytes)
         self._write_at(shard.name, 0, memoryview(shard.header))
         self._places.update({slot.spec.name: (shard.name, slot.offset) for slot in shard.slots})
@@ -89,18 +89,18 @@ class Sink:
 
     def _create(self, name: str) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        with _room(name):
+        with room(name):
             self._descriptors[name] = os.open(self._partial(name), flags, 0o644)
 
     def _write_at(self, name: str, position: int, view: memoryview) -> None:
-        with _room(name):
+        with room(name):
             while view:
                 written = os.pwrite(self._descriptors[name], view, position)
                 view, position = view[written:], position + written
 
     def _sync(self, names: Iterable[str]) -> None:
         for name in names:
-            with _room(name):
+            with room(name):
                 os.fsync(self._descriptors[name])
 
     def _publish(self, name: str) -> None:
@@ -121,7 +121,7 @@ class Sink:
 
 
 @contextmanager
-def _room(name: str) -> Iterator[None]:
+def room(name: str) -> Iterator[None]:
     """A full disk, a spent quota or a file beyond its limit as CapacityError; other faults as they are."""
     try:
         yield

@@ -6,5 +6,6 @@ from merge_core.deltas.contract import Delta, Loader, Rows
 from merge_core.deltas.dense import Dense
 from merge_core.deltas.low_rank import LowRank
 from merge_core.deltas.replacement import Replacement
+from merge_core.deltas.sparse import Sparse
 
-__all__ = ["Absent", "Composite", "Delta", "Dense", "Loader", "LowRank", "Replacement", "Rows"]
+__all__ = ["Absent", "Composite", "Delta", "Dense", "Loader", "LowRank", "Replacement", "Rows", "Sparse"]

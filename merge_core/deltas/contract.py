@@ -30,7 +30,7 @@ class Delta(Protocol):
 
     @property
     def kind(self) -> str:
-        """The word for this form: replacement, low_rank, dense, composite or absent."""
+        """The word for this form: replacement, low_rank, dense, sparse, composite or absent."""
 
     @property
     def nbytes(self) -> int:

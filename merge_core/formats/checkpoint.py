@@ -13,7 +13,12 @@ from merge_core.stored import StoredTensor
 NAME = "checkpoint"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "pytorch_lora_weights.safetensors")
+ADAPTER_FILES = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "pytorch_lora_weights.safetensors",
+    "patch.safetensors",
+)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 

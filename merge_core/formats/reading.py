@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from merge_core.errors import UnsupportedError
-from merge_core.formats import checkpoint, diffusers_lora, peft_lora
+from merge_core.formats import checkpoint, diffusers_lora, patch, peft_lora
 from merge_core.formats.artefact import Artefact
 from merge_core.sources import FileTree
 
@@ -18,7 +18,7 @@ class Reader(Protocol):
     def read(self, files: FileTree) -> Artefact: ...
 
 
-READERS: tuple[Reader, ...] = (checkpoint, peft_lora, diffusers_lora)
+READERS: tuple[Reader, ...] = (checkpoint, peft_lora, diffusers_lora, patch)
 
 
 def read(files: FileTree) -> Artefact:

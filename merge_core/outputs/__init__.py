@@ -1,0 +1,14 @@
+"""The forms of a result: one file each, and one line here. Each decides in planning what is computed and written."""
+
+from collections.abc import Callable, Mapping
+
+from merge_core.outputs import checkpoint, dense, patch
+from merge_core.outputs.contract import Arranged, OpenSink, OutputSink, Wish
+
+ARRANGE: Mapping[str, Callable[[Wish], Arranged]] = {
+    "checkpoint": checkpoint.arrange,
+    "dense": dense.arrange,
+    "patch": patch.arrange,
+}
+
+__all__ = ["ARRANGE", "Arranged", "OpenSink", "OutputSink", "Wish"]
