@@ -35,6 +35,16 @@ def parse_yaml(raw: bytes) -> object:
     return value
 
 
+def parse_yaml_documents(raw: bytes) -> list[object]:
+    """The YAML values in `raw`, one for each document, as `parse_yaml` reads them; empty documents are left out."""
+    try:
+        values = [value for value in yaml.load_all(raw.decode("utf-8"), Loader=_StrictLoader) if value is not None]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise MalformedError(f"not valid YAML: {_reason(error)}", where="document") from None
+    _check_values(values)
+    return values
+
+
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader without aliases, which can make a small file enormous, and without repeated keys."""
 

@@ -17,6 +17,7 @@ from merge_core.plan_tensors import Copy, Merge, TensorPlan
 from merge_core.recipe import Recipe
 from merge_core.sources import Resolve
 from merge_core.tensors import row_size
+from merge_core.tied_head import check_head
 
 ENGINE = "1"
 """Raised when the same recipe over the same inputs would give other bytes."""
@@ -95,7 +96,8 @@ def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None)
     opened = Inputs(resolve)
     planner = plan_recipe(recipe, opened)
     tensors = planner.plan()
-    donor = opened.source(recipe.base if recipe.base is not None else recipe.sources()[0])
+    donor = opened.source(recipe.sources()[0])
+    check_head(tensors, donor, lambda: opened.artefact(donor.name).tensors)
     wish = Wish(recipe, tensors, planner.base, donor, _metadata(recipe), (*opened.notes, *planner.notes))
     made = ARRANGE[recipe.output.kind](wish)
     _check_memory(made.tensors, memory_bytes)
@@ -120,7 +122,9 @@ def memory_need(tensor: TensorPlan) -> int:
     if isinstance(tensor, Copy):
         return 0
     elements = chunk_elements(tensor)
-    own = 4 * elements * (len(tensor.inputs) + 4) + tensor.method.survey_bytes(len(tensor.inputs))
+    count = len(tensor.inputs)
+    method_own = tensor.method.survey_bytes(count) + tensor.method.work_bytes(tensor.spec.shape, count)
+    own = 4 * elements * (count + 4) + method_own
     return own + sum(memory_need(entry) if isinstance(entry, Merge) else entry.open_bytes for entry in tensor.inputs)
 
 

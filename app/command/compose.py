@@ -24,7 +24,7 @@ def compose(
 ) -> None:
     """Build RECIPE under the name; the same recipe is never built twice."""
     with connect(url, token) as remote:
-        wish = {"name": repo, "recipe": read_recipe(recipe).model_dump(mode="json")}
+        wish = {"name": repo, "recipe": read_recipe(recipe).recipe.model_dump(mode="json")}
         composition = remote.ask("POST", "/v1/compositions", json=wish)
         warn(composition["plan"].get("warnings", []))
         if wait:

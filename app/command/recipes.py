@@ -1,9 +1,11 @@
 """A recipe file on disk, with sources that are paths."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from merge_core.documents import parse_json, parse_yaml
+from merge_core.documents import parse_json
 from merge_core.errors import CapacityError, InputError, NotFoundError
+from merge_core.mergekit import Translation, read_yaml
 from merge_core.plan import Plan, make_plan
 from merge_core.recipe import Recipe
 from merge_core.sources import Source, folder_source
@@ -12,8 +14,8 @@ MOST_BYTES = 1 << 20
 UNITS = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "b": 1}
 
 
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in a YAML or JSON file. Raises NotFoundError, MalformedError or RecipeError."""
+def read_recipe(path: Path) -> Translation:
+    """The recipe in a YAML or JSON file, ours or mergekit's. Raises NotFoundError, MalformedError or RecipeError."""
     if not path.is_file():
         raise NotFoundError("no such recipe", where=str(path), expected="a YAML or JSON file")
     if path.stat().st_size > MOST_BYTES:
@@ -23,8 +25,9 @@ def read_recipe(path: Path) -> Recipe:
             found=f"{path.stat().st_size} bytes",
             expected=f"at most {MOST_BYTES}",
         )
-    parse = parse_json if path.suffix == ".json" else parse_yaml
-    return Recipe.parse(parse(path.read_bytes()))
+    if path.suffix == ".json":
+        return Translation(Recipe.parse(parse_json(path.read_bytes())))
+    return read_yaml(path.read_bytes())
 
 
 def plan_file(path: Path, memory_bytes: int | None = None) -> Plan:
@@ -34,7 +37,9 @@ def plan_file(path: Path, memory_bytes: int | None = None) -> Plan:
         is_here = Path(name).expanduser().exists()
         return folder_source(name) if is_here else folder_source(name, path.parent)
 
-    return make_plan(read_recipe(path), resolve, memory_bytes)
+    wish = read_recipe(path)
+    plan = make_plan(wish.recipe, resolve, memory_bytes)
+    return replace(plan, warnings=(*wish.notes, *plan.warnings))
 
 
 def parse_size(text: str | None) -> int | None:

@@ -27,12 +27,17 @@ class Band(Method):
 
     density: float = Field(default=1.0, ge=0.0, le=1.0)
     gamma: float = Field(default=0.01, ge=0.0, le=1.0)
+    convention: Literal["stockpot", "mergekit"] = "stockpot"
     space: ClassVar[Literal["weight", "delta"]] = "delta"
     rounds: ClassVar[int] = thresholds.ROUNDS
     source: ClassVar[str] = "Davari and Belilovsky 2023, Model Breadcrumbs, https://arxiv.org/abs/2312.06795"
 
     def band(self, size: int) -> tuple[int, int]:
         """The ranks, from the largest, after which keeping begins and ends."""
+        if self.convention == "mergekit":
+            kept = max(int(self.density * size), int(self.density > 0.0 and size > 0))
+            outliers = min(int(self.gamma * size), size - kept)
+            return outliers, outliers + kept
         outliers = at_most(self.gamma, size)
         return outliers, min(outliers + at_least(self.density, size), size)
 
@@ -64,7 +69,9 @@ class Breadcrumbs(Band):
     Of n entries the ⌊gamma·n⌋ largest are zeroed and the next ⌈density·n⌉ kept, exactly: of equal magnitudes the
     lower index counts as larger. So a tensor of fewer than 1/gamma entries loses none at the top, and keeps at
     least one unless density is 0; mergekit rounds the share that is kept down, so that small tensors vanish.
-    gamma 0 and density 1 keep everything. `normalize` divides by Σ w_t. Davari and Belilovsky, "Model
+    gamma 0 and density 1 keep everything. Convention `mergekit` keeps int(density·n), and drops int(gamma·n) or
+    as many fewer as that leaves room for, so density 1 keeps outliers too; of a small tensor one entry stays, which
+    mergekit lets vanish. `normalize` divides by Σ w_t. Davari and Belilovsky, "Model
     Breadcrumbs", 2023, https://arxiv.org/abs/2312.06795, section 3.
     """
 

@@ -49,12 +49,13 @@ class Sce(Method):
     the shares of a tensor adding up to 1. Elements whose sum is zero stay as in the base, as do all with
     `select_topk` 0. Ingredients have no weights; one comes back as it is. mergekit takes ⌊select_topk·m⌋ of the m
     elements whose variance is not zero, calls a sum of zero positive, and gives equal shares where the mean squares
-    add up to less than 1e-6, which small fine-tunes do. Wan et al., "FuseChat", 2024,
-    https://arxiv.org/abs/2408.07990, section 3.2.
+    add up to less than 1e-6, which small fine-tunes do. Convention `mergekit` follows it in the first two. Wan et al.,
+    "FuseChat", 2024, https://arxiv.org/abs/2408.07990, section 3.2.
     """
 
     name: Literal["sce"] = "sce"
     select_topk: float = Field(default=1.0, ge=0.0, le=1.0)
+    convention: Literal["stockpot", "mergekit"] = "stockpot"
     space: ClassVar[Space] = "delta"
     rounds: ClassVar[int] = thresholds.ROUNDS + 1
     formula: ClassVar[str] = "W₀ + λ Σ s_t τ̂_t / Σ s_t over those with sign(Σ τ̂_t), s_t ∝ ‖τ̂_t‖²"
@@ -85,13 +86,20 @@ class Sce(Method):
             refuse_infinite_sums(total.values, over.tensor)
             return Selection(() if state is None else state.searches, _shares(total.values))
         if round_ == 0:
-            return Selection(thresholds.begin(total, [np.array([at_least(self.select_topk, over.size)])]))
+            return Selection(thresholds.begin(total, [np.array([self._selected(total.values, over.size)])]))
         return replace(state, searches=thresholds.proceed(round_, total, over, state.searches))
+
+    def _selected(self, spreads: NDArray[np.int64], size: int) -> int:
+        """How many elements are selected, from a histogram of their standard deviations."""
+        if self.convention == "mergekit":
+            return int((size - int(spreads[0, 0])) * self.select_topk)
+        return at_least(self.select_topk, size)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         count = len(chunk.rows)
+        zero_vote = int(self.convention == "mergekit")
         everything = np.zeros(count, dtype=np.float32), np.full(count, UNCUT)
-        merged: Rows = trim_elect(chunk.rows, state.shares, *everything, chunk.start, "mean", "unweighted", 0)
+        merged: Rows = trim_elect(chunk.rows, state.shares, *everything, chunk.start, "mean", "unweighted", zero_vote)
         mask = _mask(chunk, state)
         return merged if mask is None else np.where(mask, merged, np.float32(0.0))
 

@@ -11,7 +11,7 @@ from merge_core.methods import thresholds
 from merge_core.methods.contract import Chunk, Counts, Method, Partial, Rows, State, Surveyed, Weights
 from merge_core.methods.thresholds import Searches, at_least
 
-Convention = Literal["stockpot", "original", "peft"]
+Convention = Literal["stockpot", "original", "peft", "mergekit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,11 @@ class Ties(Method):
     entries, sum leaves the division out, max takes the largest. `scope` model draws one threshold over all
     tensors that some ingredient changes. `original` follows the authors' code: int(density·n)+1 entries and all
     that equal the last, votes without weights, and the majority sign of the whole for votes that cancel. `peft`
-    keeps int(density·n), lets + win a cancelled vote, and divides by the number that agree. Yadav et al.,
-    "TIES-Merging", 2023, https://arxiv.org/abs/2306.01708, section 3.2.
+    keeps int(density·n), lets + win a cancelled vote, and divides by the number that agree. `mergekit` keeps
+    int(density·n) but at least one unless density is 0, votes with weights, and lets + win a cancelled vote, which
+    favours + wherever two models have moved apart by as much; it divides by Σ w_t, where this keeps to Σ |w_t|,
+    so that a negative weight cannot turn the sign or make the sum vanish. Yadav et al., "TIES-Merging", 2023,
+    https://arxiv.org/abs/2306.01708, section 3.2.
     """
 
     name: Literal["ties"] = "ties"
@@ -52,6 +55,8 @@ class Ties(Method):
         """How many of `size` entries the trim keeps, ties at the threshold aside."""
         if self.convention == "stockpot":
             return at_least(self.density, size)
+        if self.convention == "mergekit":
+            return min(max(int(self.density * size), int(self.density > 0.0)), size)
         return min(int(self.density * size) + (self.convention == "original"), size)
 
     def wants_round(self, round_: int, state: State) -> bool:
@@ -81,6 +86,6 @@ class Ties(Method):
         (search,) = state.searches
         cuts = search.cuts(chunk.rows, chunk.start)
         how: How = "count" if self.convention == "peft" and self.aggregate == "mean" else self.aggregate
-        elect: Elect = "weighted" if self.convention == "stockpot" else "unweighted"
-        zero_vote = {"stockpot": 0, "peft": 1, "original": state.majority or -1}[self.convention]
+        elect: Elect = "weighted" if self.convention in ("stockpot", "mergekit") else "unweighted"
+        zero_vote = {"stockpot": 0, "peft": 1, "mergekit": 1, "original": state.majority or -1}[self.convention]
         return trim_elect(chunk.rows, weights, search.magnitudes, cuts, chunk.start, how, elect, zero_vote)

@@ -1,0 +1,89 @@
+"""A mergekit file: one document, or several that name each other's outputs, as one recipe."""
+
+from typing import Any
+
+from merge_core.documents import parse_yaml_documents
+from merge_core.errors import RecipeError, UnsupportedError
+from merge_core.mergekit.document import read_document
+from merge_core.mergekit.group import Data
+from merge_core.mergekit.translation import Translation, as_data, names_in
+from merge_core.recipe import Recipe
+
+
+def is_mergekit(documents: object) -> bool:
+    """True for what mergekit would read: a mapping with `merge_method`, or several documents of which one is."""
+    if isinstance(documents, list) and documents:
+        return any(is_mergekit(document) for document in documents)
+    return isinstance(documents, dict) and "merge_method" in documents
+
+
+def read_yaml(raw: bytes) -> Translation:
+    """The recipe in a YAML file, whether it is written for us or for mergekit."""
+    documents = parse_yaml_documents(raw)
+    if is_mergekit(documents):
+        return translate(documents)
+    if len(documents) != 1:
+        found = f"{len(documents)} documents"
+        raise RecipeError("a recipe is one document", where="document", found=found, expected="one")
+    return Translation(Recipe.parse(documents[0]))
+
+
+def translate(documents: object) -> Translation:
+    """The recipe that means what a mergekit file, parsed, means.
+
+    Several documents are a graph: one of them is the result, and the others, by their `name`, are sources in it.
+    Raises RecipeError for a key, value or reference that cannot be, UnsupportedError for what is not done here.
+    """
+    held = documents if isinstance(documents, list) else [documents]
+    notes: list[str] = []
+    named: dict[str | None, Data] = {}
+    for position, data in enumerate(held):
+        name, recipe = _read(data, f"document {position + 1}" if len(held) > 1 else None, notes)
+        if name in named:
+            found = "no name" if name is None else repr(name)
+            raise RecipeError("two documents have one name", where=f"document {position + 1}: name", found=found)
+        named[name] = recipe
+    return Translation(_parse(_joined(named)), tuple(notes))
+
+
+def _read(data: object, place: str | None, notes: list[str]) -> tuple[str | None, Data]:
+    try:
+        document = read_document(data)
+        return document.name, as_data(document, notes)
+    except (RecipeError, UnsupportedError) as error:
+        raise (error if place is None else error.within(place)) from None
+
+
+def _joined(named: dict[str | None, Data]) -> Data:
+    """The result's recipe with the others in place of their names."""
+    inner: dict[str, Data] = {name: data for name, data in named.items() if name is not None}
+    wanted = {name for data in named.values() for name in names_in(data, inner)}
+    ends = [name for name in named if name is None or name not in wanted]
+    if len(ends) != 1:
+        found = ", ".join(repr(name) for name in ends) or "none: they are made of each other"
+        message = "one document is the result, and every other one goes into it"
+        raise UnsupportedError(message, where="document", found=found, expected="one that no other one names")
+    result: Data = _filled(named[ends[0]], inner, ())
+    return result
+
+
+def _filled(source: Any, inner: dict[str, Data], within: tuple[str, ...]) -> Any:
+    if isinstance(source, str):
+        if source not in inner:
+            return source
+        if source in within:
+            raise RecipeError("documents are made of each other", where="document", found=" → ".join((*within, source)))
+        return _filled(inner[source], inner, (*within, source))
+    if source.get("base") in inner:
+        message = "the output of another document is not supported as a base"
+        raise UnsupportedError(message, where="base_model", found=source["base"], expected="a full checkpoint")
+    key = "stack" if "stack" in source else "ingredients"
+    entries = [{**entry, "source": _filled(entry["source"], inner, within)} for entry in source[key]]
+    return {**source, key: entries}
+
+
+def _parse(data: Data) -> Recipe:
+    try:
+        return Recipe.parse(data)
+    except RecipeError as error:
+        raise error.within("in the recipe that this means") from None

@@ -1,0 +1,91 @@
+"""A parameter as mergekit writes it: a scalar, a gradient over the layers, or choices by substring of the name."""
+
+from dataclasses import dataclass
+from glob import escape
+from typing import Any
+
+from merge_core.errors import RecipeError, UnsupportedError
+
+Plain = bool | float | int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What holds for tensors with `substring` in their name, None for all: a scalar, or a gradient as a list."""
+
+    substring: str | None
+    value: Plain | tuple[float, ...]
+
+    @property
+    def match(self) -> str:
+        return "*" if self.substring is None else f"*{escape(self.substring)}*"
+
+    @property
+    def in_recipe(self) -> Any:
+        """The value as a recipe has it."""
+        return {"gradient": list(self.value)} if isinstance(self.value, tuple) else self.value
+
+
+Choices = tuple[Choice, ...]
+Parameters = dict[str, Any]
+
+
+def choices_of(levels: list[tuple[str, Parameters]], name: str) -> Choices:
+    """The choices for parameter `name`, highest precedence first, up to the first that holds for every tensor."""
+    found: list[Choice] = []
+    for where, parameters in levels:
+        if parameters.get(name) is not None:
+            found += _choices(parameters[name], f"{where}.{name}")
+    for position, choice in enumerate(found):
+        if choice.substring is None:
+            return tuple(found[: position + 1])
+    return tuple(found)
+
+
+def holds_everywhere(choices: Choices) -> bool:
+    return bool(choices) and choices[-1].substring is None
+
+
+def _choices(setting: Any, where: str) -> list[Choice]:
+    if isinstance(setting, dict):
+        return [_conditional(setting, where)]
+    if isinstance(setting, list) and any(isinstance(entry, dict) for entry in setting):
+        return [_conditional(entry, f"{where}[{position}]") for position, entry in enumerate(setting)]
+    return [Choice(None, _value(setting, where))] if setting != [] else []
+
+
+def _conditional(entry: Any, where: str) -> Choice:
+    known = {"filter", "value"}
+    if not isinstance(entry, dict) or "value" not in entry or entry.keys() - known:
+        found = sorted(entry) if isinstance(entry, dict) else entry
+        raise RecipeError("not a value with a filter", where=where, found=found, expected="{filter: text, value: …}")
+    substring = entry.get("filter")
+    if substring is not None and not isinstance(substring, str):
+        raise RecipeError("a filter is a part of a tensor's name", where=where, found=substring, expected="a text")
+    return Choice(None if substring in (None, "*") else substring, _value(entry["value"], f"{where}.value"))
+
+
+def _value(setting: Any, where: str) -> Plain | tuple[float, ...]:
+    if not isinstance(setting, list):
+        return _scalar(setting, where)
+    steps = [_scalar(entry, f"{where}[{position}]") for position, entry in enumerate(setting)]
+    if len(set(steps)) == 1:
+        return steps[0]
+    if not steps or any(isinstance(step, bool) for step in steps):
+        message = "a gradient of anything but numbers is not supported"
+        raise UnsupportedError(message, where=where, found=setting, expected="numbers")
+    return tuple(float(step) for step in steps)
+
+
+def _scalar(value: Any, where: str) -> Plain:
+    """YAML 1.1 reads 1e-5, without a point, as text; mergekit's types read it back as a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif isinstance(value, (bool, int, float)):
+        return value
+    raise RecipeError(
+        "not a parameter's value", where=where, found=repr(value)[:80], expected="a number or true or false"
+    )

@@ -1,0 +1,30 @@
+"""A head that is tied to the embeddings by a config: one of its own would be written, and never read."""
+
+from collections.abc import Callable, Container
+
+from merge_core.errors import RecipeError
+from merge_core.formats.safetensors_file import read_json
+from merge_core.sources import Source
+
+CONFIG = "config.json"
+HEAD = "lm_head.weight"
+
+
+def check_head(tensors: Container[str], donor: Source, donors_own: Callable[[], Container[str]]) -> None:
+    """Raise RecipeError when a result with a head of its own would get a config that ties it to the embeddings.
+
+    A donor that is tied and has the tensor all the same (some checkpoints do) knows what it says.
+    """
+    if HEAD not in tensors or CONFIG not in donor.files or not _is_tied(read_json(donor.files[CONFIG], CONFIG)):
+        return
+    if HEAD not in donors_own():
+        found = f"a head of its own in an ingredient, where the config of '{donor.name}' ties it to the embeddings"
+        expected = f"models that are all tied or all untied, or a rule in `tensors` {{match: '{HEAD}', take: base}}"
+        message = "the head would be written and never read"
+        raise RecipeError(message, where=f"tensor '{HEAD}'", found=found, expected=expected)
+
+
+def _is_tied(config: dict[str, object]) -> bool:
+    inner = config.get("text_config")
+    holder = config if "tie_word_embeddings" in config or not isinstance(inner, dict) else inner
+    return holder.get("tie_word_embeddings") is True

@@ -1,0 +1,168 @@
+"""What is wrong with a mergekit file is refused by name, in planning, where mergekit takes no notice or dies late."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import yaml
+
+from merge_core.errors import InputError, MalformedError, RecipeError, UnsupportedError
+from merge_core.mergekit import is_mergekit, read_yaml, translate
+from merge_core.recipe import Recipe
+
+TIES: dict[str, Any] = {
+    "merge_method": "ties",
+    "base_model": "base",
+    "models": [
+        {"model": "a", "parameters": {"weight": 1, "density": 0.5}},
+        {"model": "b", "parameters": {"weight": 2}},
+    ],
+}
+SLICES: dict[str, Any] = {
+    "merge_method": "slerp",
+    "base_model": "a",
+    "parameters": {"t": 0.5},
+    "slices": [{"sources": [{"model": "a", "layer_range": [0, 2]}, {"model": "b", "layer_range": [0, 2]}]}],
+}
+
+
+def _changed(config: dict[str, Any], place: tuple[Any, ...], value: object) -> dict[str, Any]:
+    changed: Any = deepcopy(config)
+    inside = changed
+    for step in place[:-1]:
+        inside = inside.setdefault(step, {}) if isinstance(inside, dict) else inside[step]
+    inside[place[-1]] = value
+    return changed
+
+
+WEIGHT = ("models", 0, "parameters", "weight")
+OVERRIDDEN = {"model": "a", "override_architecture": "X"}
+
+BAD = [
+    (TIES, ("dtpye",), "bfloat16", "dtpye", "'dtype'"),
+    (TIES, ("models", 0, "parameter"), {}, "models[0].parameter", "'parameters'"),
+    (TIES, ("models", 0, "parameters", "densty"), 0.5, "models[0].parameters.densty", "'density'"),
+    (TIES, ("parameters", "lamda"), 1, "parameters.lamda", "'lambda'"),
+    (TIES, ("parameters", "t"), 1, "parameters.t", "one of"),
+    (TIES, ("models", 0, "parameters", "normalize"), True, "models[0].parameters.normalize", "one normalize for all"),
+    (TIES, WEIGHT, "much", "models[0].parameters.weight", "a number"),
+    (TIES, WEIGHT, [{"filter": "mlp", "value": 1}], "models[0].parameters.weight", "no filter"),
+    (TIES, WEIGHT, [{"filer": "mlp", "value": 1}], "models[0].parameters.weight[0]", "filter"),
+    (TIES, ("models", 0, "parameters"), {}, "models[0].parameters.weight", "has no weight"),
+    (TIES, ("merge_method",), "tise", "merge_method", "'ties'"),
+    (TIES, ("merge_method",), 3, "merge_method", "a valid string"),
+    (TIES, ("base_model",), None, "base_model", "needs a base"),
+    (TIES, ("base_model",), "base+lora", "base_model", "merge it first"),
+    (TIES, ("dtype",), "bfloat61", "dtype", "'bfloat16'"),
+    (TIES, ("dtype",), "float64", "dtype", "float"),
+    (TIES, ("models",), [], "document", "exactly one"),
+    (TIES, ("slices",), SLICES["slices"], "document", "models and slices"),
+    (TIES, ("models", 1, "model"), "a", "models[1]", "twice"),
+    (TIES, ("models", 1, "model"), "a+b+c", "models[1].model", "path+adapter"),
+    (TIES, ("models", 1, "model"), OVERRIDDEN, "models[1].model", "override_architecture"),
+    (TIES, ("parameters", "rescale"), True, "parameters.rescale", "rescale"),
+    (TIES, ("parameters", "normalize"), [True, False], "parameters.normalize", "gradient"),
+    (TIES, ("modules",), {"text": {"models": []}}, "document", "exactly one"),
+    (TIES, ("tokenizer",), {"sorce": "union"}, "tokenizer.sorce", "'source'"),
+    (SLICES, ("slices", 0, "sources", 0, "layer_range"), [0, 3], "slices[0].sources", "equal lengths"),
+    (SLICES, ("slices", 0, "sources", 0, "layer_range"), [0], "slices[0].sources[0].layer_range[1]", "required"),
+    (SLICES, ("slices", 0, "sources", 0, "layer_ranges"), [0, 2], "slices[0].sources[0].layer_ranges", "'layer_range'"),
+    (SLICES, ("slices", 0, "base_model"), "c", "slices[0].sources", "not among"),
+    (SLICES, ("slices", 0, "residual_weight"), 0.5, "slices[0].residual_weight", "unknown key"),
+    (SLICES, ("parameters",), {}, "slices[0].parameters.t", "every tensor"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "place", "value", "where", "words"), BAD)
+def test_what_is_wrong_is_named(
+    config: dict[str, Any], place: tuple[Any, ...], value: object, where: str, words: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        translate(_changed(config, place, value))
+    assert refused.value.where == where
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("density", [-1, 1.5, [0.5, 2]])
+def test_a_density_that_is_no_share_is_refused(density: object) -> None:
+    with pytest.raises(RecipeError, match=r"density"):
+        translate(_changed(TIES, ("models", 0, "parameters", "density"), density))
+
+
+def test_several_modules_are_refused_and_one_is_not() -> None:
+    config = {key: value for key, value in TIES.items() if key != "models"}
+    with pytest.raises(UnsupportedError, match="several modules"):
+        translate({**config, "modules": {"text": {"models": TIES["models"]}, "vision": {"models": TIES["models"]}}})
+    assert translate({**config, "modules": {"default": {"models": TIES["models"]}}}) == translate(TIES)
+
+
+def test_several_documents_are_one_recipe_with_others_in_it() -> None:
+    inner = {**TIES, "name": "mid"}
+    outer = {"merge_method": "linear", "models": [{"model": "mid", "parameters": {"weight": 1}}]}
+    found = read_yaml(yaml.safe_dump_all([inner, outer]).encode()).recipe
+    assert found.ingredients[0].source == translate(TIES).recipe
+    assert found.method.title() == "linear"
+
+
+@pytest.mark.parametrize(
+    ("documents", "words"),
+    [
+        ([{**TIES, "name": "x"}, {**TIES, "name": "y"}], "one document is the result"),
+        ([{**TIES, "name": "x"}, {**TIES, "name": "x"}], "one name"),
+        ([TIES, TIES], "one name"),
+        ([{**TIES, "name": "base"}, TIES], "not supported as a base"),
+        ([{**TIES, "name": "a"}, {**TIES, "name": "b"}], "made of each other"),
+        ([{**TIES, "name": "x", "dtpye": 1}, TIES], "document 1: dtpye"),
+    ],
+)
+def test_documents_that_make_no_one_result_are_refused(documents: list[Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        translate(documents)
+
+
+def test_what_has_no_effect_is_said() -> None:
+    models = [{"model": "base", "parameters": {"weight": 9}}, *TIES["models"]]
+    wish = translate({**TIES, "models": models, "parameters": {"int8_mask": True}})
+    assert wish.recipe == translate(TIES).recipe
+    assert wish.notes == (
+        "models[0].parameters.weight has no effect in ties",
+        "parameters.int8_mask has no effect in ties",
+    )
+
+
+def test_our_recipes_are_not_taken_for_mergekits() -> None:
+    recipe = {"method": "linear", "ingredients": [{"source": "a"}]}
+    assert not is_mergekit(recipe)
+    assert read_yaml(yaml.safe_dump(recipe).encode()).recipe == Recipe.parse(recipe)
+    with pytest.raises(RecipeError, match="one document"):
+        read_yaml(yaml.safe_dump_all([recipe, recipe]).encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["merge_method: [", "a: 1\n---\na: &x 1\nb: *x", "merge_method: ties\nmerge_method: linear"]
+)
+def test_text_that_is_no_yaml_is_refused(text: str) -> None:
+    with pytest.raises(MalformedError):
+        read_yaml(text.encode())
+
+
+@pytest.mark.parametrize("junk", [None, 3, [], {}, "x", [[]], {"a": [{"b": 1}]}, True, 10**400, [None, {"filter": 1}]])
+@pytest.mark.parametrize("config", [TIES, SLICES])
+def test_junk_in_any_place_is_a_recipe_or_a_named_refusal(config: dict[str, Any], junk: object) -> None:
+    for place in _places(config):
+        refused = _refusal(_changed(config, place, junk))
+        assert refused is None or refused.where
+        assert len(str(refused)) < 1000
+
+
+def _refusal(config: object) -> InputError | None:
+    try:
+        translate(config)
+    except InputError as error:
+        return error
+    return None
+
+
+def _places(value: Any) -> list[tuple[Any, ...]]:
+    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for step, inner in steps for place in [(step,), *((step, *rest) for rest in _places(inner))]]
