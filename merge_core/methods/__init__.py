@@ -25,7 +25,10 @@ from merge_core.methods.dare_ties import DareTies
 from merge_core.methods.della import Della
 from merge_core.methods.della_linear import DellaLinear
 from merge_core.methods.emr import Emr
+from merge_core.methods.iso_c import IsoC
+from merge_core.methods.iso_cts import IsoCts
 from merge_core.methods.karcher import Karcher
+from merge_core.methods.knots import Knots
 from merge_core.methods.linear import Linear
 from merge_core.methods.localize_and_stitch import LocalizeAndStitch
 from merge_core.methods.model_stock import ModelStock
@@ -39,9 +42,11 @@ from merge_core.methods.ramplus_tl import RamPlusTl
 from merge_core.methods.sce import Sce
 from merge_core.methods.selma import Selma
 from merge_core.methods.slerp import Slerp
+from merge_core.methods.swudi import Swudi
 from merge_core.methods.tall_mask import TallMask
 from merge_core.methods.task_arithmetic import TaskArithmetic
 from merge_core.methods.ties import Ties
+from merge_core.methods.tsv_m import TsvM
 from merge_core.methods.wise_ft import WiseFt
 
 METHODS: tuple[type[Method], ...] = (
@@ -65,6 +70,11 @@ METHODS: tuple[type[Method], ...] = (
     Emr,
     Pcb,
     LocalizeAndStitch,
+    TsvM,
+    IsoC,
+    IsoCts,
+    Knots,
+    Swudi,
     Sce,
     ArceeFusion,
     NearSwap,
@@ -95,6 +105,11 @@ AnyMethod = Annotated[
     | Emr
     | Pcb
     | LocalizeAndStitch
+    | TsvM
+    | IsoC
+    | IsoCts
+    | Knots
+    | Swudi
     | Sce
     | ArceeFusion
     | NearSwap

@@ -139,6 +139,10 @@ class Method(BaseModel):
         """Memory that one thread's partials of `count` ingredients take, with what is made of them."""
         return 0
 
+    def work_bytes(self, shape: tuple[int, ...], count: int) -> int:
+        """Memory that merging a whole tensor of `shape` takes beside its chunk, for a method that reads matrices."""
+        return 0
+
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         """`Blocks` of this chunk alone, or `Counts` of it together with those `so_far`, whose memory it may reuse."""
         raise AssertionError("a method with rounds writes its survey")

@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.merge_core import oracles_averages as averages
 from tests.merge_core import oracles_masks as masks
 from tests.merge_core import oracles_sparse as sparse
+from tests.merge_core import oracles_spectral as spectral
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ ORACLES: dict[str, Oracle] = {
     "emr": masks.emr,
     "pcb": masks.pcb,
     "localize_and_stitch": masks.localize_and_stitch,
+    "tsv_m": spectral.tsv_m,
+    "iso_c": spectral.iso_c,
+    "iso_cts": spectral.iso_cts,
+    "knots": spectral.knots(ties),
+    "swudi": spectral.swudi,
 }
 
 TRIALS: dict[str, Sequence[Trial]] = {
@@ -171,6 +177,11 @@ TRIALS: dict[str, Sequence[Trial]] = {
         Trial({"density": 0.5}, (0.5, 0.25, 1.0)),
         Trial({"density": 1.0}, (1.0, -1.0)),
     ],
+    "tsv_m": [Trial({}, (1.0, 0.5, 1.0)), Trial({}, (1.0,), 0.5)],
+    "iso_c": [Trial({}, (1.0, 0.5, 1.0))],
+    "iso_cts": [Trial({}, (1.0, 0.5, 1.0)), Trial({"common": 0.25}, (1.0, 1.0), 0.5)],
+    "knots": [Trial({"density": 0.3}, (1.0, 0.5, 1.0)), Trial({"merge_by": "task_arithmetic"}, (1.0, -0.5), 0.5)],
+    "swudi": [Trial({}, (1.0, 0.5, 1.0)), Trial({"time": 20.0, "share": 1.0}, (1.0, 1.0), 0.5)],
     "localize_and_stitch": [
         Trial({}, (1.0, 1.0, 1.0)),
         Trial({"density": 0.0}, (1.0, 1.0)),

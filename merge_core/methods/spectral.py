@@ -1,0 +1,152 @@
+"""What methods on singular values share: whole matrices in float64, their numerical rank, one thread for LAPACK."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+from kernels.weighted_sum import weighted_sum
+from merge_core.methods.contract import Chunk, Method, Reads, Rows, Space, State, Weights, refuse_infinite_rows
+
+NEGLIGIBLE = 1e-6
+"""Singular values up to this share of the largest count as 0: float32 products of low rank have noise near 1e-7."""
+
+Doubles = NDArray[np.float64]
+
+
+class Serial:
+    """LAPACK's bytes depend on its number of threads, which is the process's: a place where one at a time uses one.
+
+    It enters and leaves in the same thread, because threadpoolctl lets no other thread change the number meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._controller: ThreadpoolController | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Hold BLAS and LAPACK to one thread, alone."""
+        with self._lock, self.libraries().limit(limits=1, user_api="blas"):
+            yield
+
+    def libraries(self) -> ThreadpoolController:
+        """The libraries that the process has loaded, looked for once: it takes milliseconds."""
+        self._controller = self._controller or ThreadpoolController()
+        return self._controller
+
+
+serial = Serial()
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """The matrices w_t τ_t, each in float64 when asked for: `rows` is float32 [tasks, m, n]."""
+
+    rows: Rows
+    weights: Weights
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Doubles]:
+        return (self[position] for position in range(len(self)))
+
+    def __getitem__(self, position: int) -> Doubles:
+        matrix: Doubles = self.rows[position].astype(np.float64)
+        matrix *= float(self.weights[position])
+        return matrix
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        _, m, n = self.rows.shape
+        return m, n
+
+    def total(self) -> Doubles:
+        """Σ w_t τ_t."""
+        total = self[0]
+        for position in range(1, len(self)):
+            total += self[position]
+        return total
+
+
+class SpectralMethod(Method):
+    """A method on deltas that sees a whole matrix; the weight of an ingredient multiplies its τ before all else.
+
+    A tensor that is not a matrix gets the mean of w_t τ_t, as does one with fewer rows or columns than `narrowest`
+    says.
+    """
+
+    space: ClassVar[Space] = "delta"
+    reads: ClassVar[Reads] = "matrix"
+
+    @abstractmethod
+    def merge_matrices(self, tasks: Tasks, chunk: Chunk) -> Doubles:
+        """The merged delta, float64 [m, n], of one or more matrices that are not empty."""
+
+    def narrowest(self, count: int) -> int:
+        """The fewest rows and columns that a matrix of `count` tasks needs in order not to count as a vector."""
+        return 1
+
+    def work_bytes(self, shape: tuple[int, ...], count: int) -> int:
+        return self.matrix_bytes(shape[0], shape[1], count) if self._is_matrix(shape, count) else 0
+
+    @abstractmethod
+    def matrix_bytes(self, m: int, n: int, count: int) -> int:
+        """What `merge_matrices` of `count` tasks [m, n] takes."""
+
+    def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
+        refuse_infinite_rows(chunk.rows, chunk.tensor)
+        count = len(weights)
+        if not self._is_matrix(chunk.shape, count):
+            return weighted_sum(chunk.rows, (weights / np.float64(count)).astype(np.float32))
+        with serial():
+            merged = self.merge_matrices(Tasks(chunk.rows.reshape(count, *chunk.shape), weights), chunk)
+        return merged.astype(np.float32).reshape(-1)
+
+    def _is_matrix(self, shape: tuple[int, ...], count: int) -> bool:
+        return len(shape) == 2 and min(shape) >= self.narrowest(count)
+
+
+@dataclass(frozen=True, slots=True)
+class Svd:
+    """U diag(σ) Vᵀ with σ falling: `u` [m, rank], `sigma` [rank], `vt` [rank, n]."""
+
+    u: Doubles
+    sigma: Doubles
+    vt: Doubles
+
+    def top(self, count: int) -> "Svd":
+        """The `count` largest, or all where there are fewer."""
+        return Svd(self.u[:, :count], self.sigma[:count], self.vt[:count])
+
+    def above(self, least: float) -> "Svd":
+        """Those with σ > `least`."""
+        return self.top(int(np.count_nonzero(self.sigma > least)))
+
+
+def thin_svd(matrix: Doubles) -> Svd:
+    """The singular values that are not negligible beside the largest, with their vectors; none of a zero matrix."""
+    if matrix.size == 0:
+        m, n = matrix.shape
+        return Svd(np.zeros((m, 0)), np.zeros(0), np.zeros((0, n)))
+    found = Svd(*np.linalg.svd(matrix, full_matrices=False))
+    return found.above(NEGLIGIBLE * float(found.sigma[0]))
+
+
+def polar(matrix: Doubles) -> Doubles:
+    """P Qᵀ of `matrix` = P Σ Qᵀ: the nearest with orthonormal columns. Directions of negligible Σ are left out."""
+    found = thin_svd(matrix)
+    return found.u @ found.vt
+
+
+def svd_bytes(m: int, n: int) -> int:
+    """What `thin_svd` of [m, n] takes beside its input: its copy, both factors twice, LAPACK's workspace."""
+    k = min(m, n)
+    return 8 * (m * n + 2 * k * (m + n) + 5 * k * k + 128 * (m + n))
