@@ -32,31 +32,33 @@ def merge(
 ) -> None:
     """Build RECIPE into OUT. OUT appears when it is complete, and not before."""
     started = time.monotonic()
-    _refuse_existing(out, overwrite)
+    refuse_existing(out, overwrite)
     budget = parse_size(memory)
     plan = plan_file(recipe, budget)
     wanted = threads or os.cpu_count() or 1
     affordable = wanted if budget is None or plan.memory_bytes == 0 else max(budget // plan.memory_bytes, 1)
     warn(plan.warnings)
-    with _appearing(out, overwrite) as folder, progress_bar(f"merging {out.name}", shown=not json) as progress:
+    with appearing(out, overwrite) as folder, progress_bar(f"merging {out.name}", shown=not json) as progress:
         files = execute(plan, folder, threads=min(wanted, affordable), durable=fsync, on_progress=progress)
         names = sorted(file.relative_to(folder).as_posix() for file in files)
+        nbytes = sum((folder / name).stat().st_size for name in names if name.endswith(".safetensors"))
     seconds = time.monotonic() - started
     if json:
         print_json(
             {
                 "folder": str(out),
                 "files": names,
-                "bytes": plan.total_bytes,
+                "bytes": nbytes,
                 "seconds": seconds,
                 "warnings": list(plan.warnings),
             }
         )
     else:
-        typer.echo(f"{out}: {human_size(plan.total_bytes)} in {len(plan.shards)} file(s), {seconds:.2f} s")
+        typer.echo(f"{out}: {human_size(nbytes)} in {len(plan.shards)} file(s), {seconds:.2f} s")
 
 
-def _refuse_existing(out: Path, overwrite: bool) -> None:
+def refuse_existing(out: Path, overwrite: bool) -> None:
+    """Raise ConflictError where `out` is more than an empty folder, or a folder that may be replaced."""
     if out.is_dir() and not any(out.iterdir()):
         return
     if (out.exists() or out.is_symlink()) and not (overwrite and out.is_dir()):
@@ -66,14 +68,14 @@ def _refuse_existing(out: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def _appearing(out: Path, overwrite: bool) -> Iterator[Path]:
+def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
     """A folder beside `out` that takes its name when the block ends well, and is removed when it does not."""
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.parent / f".{out.name}.{secrets.token_hex(4)}.partial"
     folder.mkdir()
     try:
         yield folder
-        _refuse_existing(out, overwrite)
+        refuse_existing(out, overwrite)
         if out.exists():
             shutil.rmtree(out)
         folder.rename(out)
