@@ -133,8 +133,9 @@ def chunk_elements(tensor: Merge) -> int:
     size = max(tensor.spec.size, 1)
     if tensor.method.unit == "matrix":
         return size
-    row = row_size(tensor.spec.shape) if tensor.method.unit == "row" else 1
-    return min(size, max(CHUNK // max(row, 1), 1) * row)
+    # A shape such as (5, 0) has rows of no elements.
+    row = max(row_size(tensor.spec.shape), 1) if tensor.method.unit == "row" else 1
+    return min(size, max(CHUNK // row, 1) * row)
 
 
 def _check_shards(shards: tuple[Shard, ...], recipe: Recipe) -> None:
