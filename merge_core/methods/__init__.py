@@ -42,6 +42,7 @@ from merge_core.methods.ramplus_tl import RamPlusTl
 from merge_core.methods.sce import Sce
 from merge_core.methods.selma import Selma
 from merge_core.methods.slerp import Slerp
+from merge_core.methods.svc import Svc
 from merge_core.methods.swudi import Swudi
 from merge_core.methods.tall_mask import TallMask
 from merge_core.methods.task_arithmetic import TaskArithmetic
@@ -75,6 +76,7 @@ METHODS: tuple[type[Method], ...] = (
     IsoCts,
     Knots,
     Swudi,
+    Svc,
     Sce,
     ArceeFusion,
     NearSwap,
@@ -110,6 +112,7 @@ AnyMethod = Annotated[
     | IsoCts
     | Knots
     | Swudi
+    | Svc
     | Sce
     | ArceeFusion
     | NearSwap

@@ -112,6 +112,7 @@ ORACLES: dict[str, Oracle] = {
     "iso_cts": spectral.iso_cts,
     "knots": spectral.knots(ties),
     "swudi": spectral.swudi,
+    "svc": spectral.svc,
 }
 
 TRIALS: dict[str, Sequence[Trial]] = {
@@ -181,6 +182,7 @@ TRIALS: dict[str, Sequence[Trial]] = {
     "iso_c": [Trial({}, (1.0, 0.5, 1.0))],
     "iso_cts": [Trial({}, (1.0, 0.5, 1.0)), Trial({"common": 0.25}, (1.0, 1.0), 0.5)],
     "knots": [Trial({"density": 0.3}, (1.0, 0.5, 1.0)), Trial({"merge_by": "task_arithmetic"}, (1.0, -0.5), 0.5)],
+    "svc": [Trial({}, (1.0, 0.5, 1.0)), Trial({"of": "tsv_m", "alpha": 0.5}, (1.0, 1.0), 0.5)],
     "swudi": [Trial({}, (1.0, 0.5, 1.0)), Trial({"time": 20.0, "share": 1.0}, (1.0, 1.0), 0.5)],
     "localize_and_stitch": [
         Trial({}, (1.0, 1.0, 1.0)),

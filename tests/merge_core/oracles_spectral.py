@@ -122,3 +122,20 @@ def _eigen(factor: Tensor) -> tuple[Tensor, Tensor]:
         eigenvalues, p = torch.linalg.eigh(factor @ factor.T)
         q = factor.T @ p / eigenvalues.clamp(min=1e-300).sqrt()
     return eigenvalues.flip(0), q.flip(1)
+
+
+def svc(stack: Tensor, weights: Tensor, settings: Settings) -> Tensor:
+    narrowest = len(stack) if settings.get("of") == "tsv_m" else 1
+    return _of_matrices(_svc, stack, weights, settings, narrowest)
+
+
+def _svc(taus: Tensor, settings: Settings) -> Tensor:
+    merges = {"tsv_m": _tsv_m, "swudi": _swudi}
+    of = settings.get("of", "task_arithmetic")
+    u, sigma, vt = _svd(merges[of](taus, {}) if of in merges else taus.sum(0))
+    calibrated = sigma.clone()
+    for r in range(len(sigma)):
+        own = [u[:, r] @ tau for tau in taus]
+        shares = [float(sigma[r] * vt[r] @ a / (a @ a)) if a.norm() > 0 else 0.0 for a in own]
+        calibrated[r] *= len(taus) / sum(max(settings.get("alpha", 0.1), share) for share in shares)
+    return u @ (calibrated[:, None] * vt)
