@@ -84,7 +84,7 @@ class TensorRule(Record):
     Either `take` ("base", or an ingredient's index: copied as it is), or any of: `weights`, an entry for each
     ingredient, null where this rule does not say; `parameters` of the method; `scale`. The first matching rule
     wins, for each weight and parameter on its own: what it leaves open the next one says, and after all of
-    them the recipe.
+    them the recipe. LiNeS, layer ℓ of L scaled by a + b·ℓ/(L−1), is `scale` with the gradient [a, a + b].
     """
 
     match: Annotated[str, Field(strict=True, min_length=1, max_length=1024)]

@@ -100,3 +100,12 @@ def test_a_layer_is_read_off_the_name(name: str, stack: str, index: int) -> None
 def test_numbered_modules_that_are_no_layers_have_no_layer() -> None:
     assert layer_of("classifier.0.weight") is None
     assert layer_of("model.embed_tokens.weight") is None
+
+
+def test_lines_is_a_gradient_of_scale() -> None:
+    """LiNeS: layer ℓ of L is scaled by a + b·ℓ/(L−1). Wang et al. 2025, https://arxiv.org/abs/2410.17146."""
+    a, b = 0.25, 0.5
+    rules = _rules({"match": "*", "scale": {"gradient": [a, a + b]}})
+    scales = [rules.scale(f"model.layers.{layer}.mlp.weight") for layer in range(5)]
+    assert scales == [a + b * layer / 4 for layer in range(5)]
+    assert rules.scale("model.embed_tokens.weight") == a
