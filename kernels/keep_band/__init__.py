@@ -1,5 +1,7 @@
 """A band of magnitudes: the entries between two thresholds, the largest and the smallest zeroed."""
 
+import numpy as np
+
 from kernels.checks import FLOAT32, INT64, Floats, Integers, check_array, output
 from kernels.dispatch import operation
 from kernels.keep_band import cpu
@@ -22,5 +24,7 @@ def keep_band(rows: Floats, lower: Thresholds, upper: Thresholds, start: int, ou
         check_array("cuts", cuts, INT64, rows.shape[:1])
     out = output("out", out, FLOAT32, rows.shape)
     ties = [kept_ties(cuts, start, rows.shape[1]) for _, cuts in (lower, upper)]
-    cpu.keep_band(rows, lower[0], ties[0], upper[0], ties[1], out)
+    if out is not rows:
+        np.copyto(out, rows)
+    cpu.keep_band(out, lower[0], ties[0], upper[0], ties[1])
     return out

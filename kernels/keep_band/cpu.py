@@ -10,28 +10,30 @@ from kernels.kth_magnitude.cpu import magnitude_bits
 
 
 @compiled
-def _between(row: Floats, lowest: Any, limit: Any, out: Floats) -> None:
-    """Keep magnitudes whose bits are at least `lowest` and below `limit`."""
-    for i in range(out.size):
-        x = row[i]
+def _between(values: Floats, lowest: Any, limit: Any) -> None:
+    """Keep magnitudes whose bits are at least `lowest` and below `limit`.
+
+    In place: were input and output two arrays in the same memory, LLVM would not vectorise the loop.
+    """
+    for i in range(values.size):
+        x = values[i]
         bits = magnitude_bits(x)
-        out[i] = x if (bits >= lowest) & (bits < limit) else np.float32(0)
+        values[i] = x if (bits >= lowest) & (bits < limit) else np.float32(0)
 
 
 @compiled
-def _band(row: Floats, lower: Any, lower_ties: int, upper: Any, upper_ties: int, out: Floats) -> None:
+def _band(row: Floats, lower: Any, lower_ties: int, upper: Any, upper_ties: int) -> None:
     """The ties of a threshold reach it in the row's first so many elements, and fall short of it in the others."""
     first, second = min(lower_ties, upper_ties), max(lower_ties, upper_ties)
     for lo, hi in ((0, first), (first, second), (second, row.size)):
         lowest = np.uint32(lower + np.uint32(lo >= lower_ties))
         limit = np.uint32(upper + np.uint32(lo >= upper_ties))
-        _between(row[lo:hi], lowest, limit, out[lo:hi])
+        _between(row[lo:hi], lowest, limit)
 
 
 @compiled
-def keep_band(
-    rows: Floats, lowers: Floats, lower_ties: Integers, uppers: Floats, upper_ties: Integers, out: Floats
-) -> None:
+def keep_band(rows: Floats, lowers: Floats, lower_ties: Integers, uppers: Floats, upper_ties: Integers) -> None:
+    """`rows` in place."""
     for i in range(rows.shape[0]):
         lower, upper = magnitude_bits(lowers[i]), magnitude_bits(uppers[i])
-        _band(rows[i], lower, lower_ties[i], upper, upper_ties[i], out[i])
+        _band(rows[i], lower, lower_ties[i], upper, upper_ties[i])

@@ -31,7 +31,9 @@ def random_drop(
     out = output("out", out, FLOAT32, rows.shape)
     limit, divisor = limit_and_divisor(density, rescale)
     words = np.array([stream_of(seed, stream, i) for i in range(len(rows))], np.uint64).reshape(len(rows), -1)
-    cpu.random_drop(rows, words, start, limit, divisor, out)
+    if out is not rows:
+        np.copyto(out, rows)
+    cpu.random_drop(out, words, start, limit, divisor)
     return out
 
 

@@ -12,19 +12,21 @@ STRETCH = 2048
 
 
 @compiled
-def _keep_below(row: Floats, draws: Floats, limit: Any, divisor: Any, out: Floats) -> None:
-    for i in range(out.size):
-        x = row[i]
+def _keep_below(draws: Floats, limit: Any, divisor: Any, values: Floats) -> None:
+    """In place: were input and output two arrays in the same memory, LLVM would not vectorise the loop."""
+    for i in range(values.size):
+        x = values[i]
         # x − x is 0, and NaN for what is not finite.
-        out[i] = x / divisor if draws[i] < limit else x - x
+        values[i] = x / divisor if draws[i] < limit else x - x
 
 
 @compiled
-def random_drop(rows: Floats, words: Any, start: int, limit: Any, divisor: Any, out: Floats) -> None:
+def random_drop(rows: Floats, words: Any, start: int, limit: Any, divisor: Any) -> None:
+    """`rows` in place."""
     scratch = np.empty(STRETCH, np.float32)
     for i in range(rows.shape[0]):
         for lo in range(0, rows.shape[1], STRETCH):
-            part = out[i, lo : lo + STRETCH]
+            part = rows[i, lo : lo + STRETCH]
             draws = scratch[: part.size]
             philox.uniform(words[i], start + lo, draws)
-            _keep_below(rows[i, lo : lo + STRETCH], draws, limit, divisor, part)
+            _keep_below(draws, limit, divisor, part)

@@ -35,9 +35,11 @@ def rank_drop(
         raise ValueError(f"width: found {width}, expected a divisor of {rows.shape[1]}")
     out = output("out", out, FLOAT32, rows.shape)
     table = chances(width, shares)
-    for i, (row, result) in enumerate(zip(rows, out, strict=True)):
+    if out is not rows:
+        np.copyto(out, rows)
+    for i, row in enumerate(out):
         words = np.array(stream_of(seed, stream, i), np.uint64)
-        cpu.rank_drop(row, table, words, start, rescale, result)
+        cpu.rank_drop(row, table, words, start, rescale)
     return out
 
 

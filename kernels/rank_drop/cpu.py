@@ -19,7 +19,8 @@ SORTED_AT_ONCE = 1 << 14
 Keys = NDArray[np.uint64]
 
 
-def rank_drop(row: Floats, table: Floats, words: Any, start: int, rescale: bool, out: Floats) -> None:
+def rank_drop(row: Floats, table: Floats, words: Any, start: int, rescale: bool) -> None:
+    """`row` in place."""
     step = max(SORTED_AT_ONCE // table.size, 1) * table.size
     keys, scratch = np.empty(min(step, row.size), np.uint64), np.empty((2, min(step, row.size)), np.float32)
     for lo in range(0, row.size, step):
@@ -29,7 +30,7 @@ def rank_drop(row: Floats, table: Floats, words: Any, start: int, rescale: bool,
         its_keys.reshape(-1, table.size).sort(axis=1)
         _spread_chances(its_keys, table, chances)
         philox.uniform(words, start + lo, draws)
-        _keep_below(part, draws, chances, rescale, out[lo : lo + step])
+        _keep_below(draws, chances, rescale, part)
 
 
 @compiled
@@ -58,10 +59,11 @@ def _spread_chances(keys: Keys, table: Floats, chances: Floats) -> None:
 
 
 @compiled
-def _keep_below(row: Floats, draws: Floats, chances: Floats, rescale: bool, out: Floats) -> None:
+def _keep_below(draws: Floats, chances: Floats, rescale: bool, values: Floats) -> None:
+    """In place: were input and output two arrays in the same memory, LLVM would not vectorise the loop."""
     one = np.float32(1)
-    for i in range(out.size):
-        x = row[i]
+    for i in range(values.size):
+        x = values[i]
         divisor = chances[i] if rescale else one
         # x − x is 0, and NaN for what is not finite.
-        out[i] = x / divisor if draws[i] < chances[i] else x - x
+        values[i] = x / divisor if draws[i] < chances[i] else x - x
