@@ -4,13 +4,15 @@ No weight is read; only headers, configs and small integer tensors are.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from merge_core.chat_templates import with_template
 from merge_core.errors import CapacityError, RecipeError
 from merge_core.layout import Shard
+from merge_core.methods.contract import Reads
 from merge_core.outputs import ARRANGE, OpenSink, Wish
 from merge_core.plan_inputs import Inputs, plan_recipe
 from merge_core.plan_tensors import Copy, Merge, TensorPlan
@@ -18,6 +20,7 @@ from merge_core.recipe import Recipe
 from merge_core.sources import Resolve
 from merge_core.tensors import row_size
 from merge_core.tied_head import check_head
+from merge_core.tokenizers import with_tokenizer
 
 ENGINE = "1"
 """Raised when the same recipe over the same inputs would give other bytes."""
@@ -98,12 +101,17 @@ def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None)
     tensors = planner.plan()
     donor = opened.source(recipe.sources()[0])
     check_head(tensors, donor, lambda: opened.artefact(donor.name).tensors)
+    if recipe.tokenizer is not None:
+        donor = with_tokenizer(donor, opened.source(recipe.tokenizer), map(opened.source, recipe.sources()))
     wish = Wish(recipe, tensors, planner.base, donor, _metadata(recipe), (*opened.notes, *planner.notes))
     made = ARRANGE[recipe.output.kind](wish)
     _check_memory(made.tensors, memory_bytes)
     _check_shards(made.shards, recipe)
     digest = _digest(recipe, opened)
-    return Plan(recipe, made.tensors, made.shards, made.side_files, made.notes, digest, made.open_sink)
+    side_files = made.side_files
+    if recipe.chat_template is not None:
+        side_files = with_template(side_files, recipe.chat_template, map(opened.source, recipe.sources()))
+    return Plan(recipe, made.tensors, made.shards, side_files, made.notes, digest, made.open_sink)
 
 
 def _metadata(recipe: Recipe) -> dict[str, str]:
@@ -117,25 +125,36 @@ def _digest(recipe: Recipe, opened: "Inputs") -> str:
     return sha256(json.dumps([ENGINE, recipe.canonical(), inputs], sort_keys=True).encode()).hexdigest()
 
 
-def memory_need(tensor: TensorPlan) -> int:
+def memory_need(tensor: TensorPlan, elements: int | None = None) -> int:
     """Bytes that one thread needs to build the tensor, beyond the mapped inputs."""
     if isinstance(tensor, Copy):
         return 0
-    elements = chunk_elements(tensor)
+    elements = elements or chunk_elements(tensor)
     count = len(tensor.inputs)
     method_own = tensor.method.survey_bytes(count) + tensor.method.work_bytes(tensor.spec.shape, count)
     own = 4 * elements * (count + 4) + method_own
-    return own + sum(memory_need(entry) if isinstance(entry, Merge) else entry.open_bytes for entry in tensor.inputs)
+    return own + sum(
+        memory_need(entry, elements) if isinstance(entry, Merge) else entry.open_bytes for entry in tensor.inputs
+    )
 
 
 def chunk_elements(tensor: Merge) -> int:
     """How many elements the method sees at once: a cache-sized run, whole rows, or the whole matrix."""
     size = max(tensor.spec.size, 1)
-    if tensor.method.unit == "matrix":
+    units = set(_units(tensor))
+    if "matrix" in units:
         return size
     # A shape such as (5, 0) has rows of no elements.
-    row = max(row_size(tensor.spec.shape), 1) if tensor.method.unit == "row" else 1
+    row = max(row_size(tensor.spec.shape), 1) if "row" in units else 1
     return min(size, max(CHUNK // row, 1) * row)
+
+
+def _units(tensor: Merge) -> Iterator[Reads]:
+    """What the method and those of nested recipes see whole: all of them see the same chunks."""
+    yield tensor.method.unit
+    for entry in tensor.inputs:
+        if isinstance(entry, Merge):
+            yield from _units(entry)
 
 
 def _check_shards(shards: tuple[Shard, ...], recipe: Recipe) -> None:

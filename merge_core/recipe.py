@@ -84,6 +84,10 @@ class Recipe(Record):
     dtype: Literal["same", "float32", "float16", "bfloat16"] = "same"
     seed: int = Field(default=0, strict=True, ge=0, lt=2**63)
     tensors: Annotated[tuple[TensorRule, ...], *listed(0, MOST_RULES)] = ()
+    tokenizer: SourceName | None = None
+    """Whose tokenizer goes along; without it the base's, or the first ingredient's."""
+    chat_template: Annotated[str, Field(strict=True, min_length=1, max_length=100_000)] | None = None
+    """A template's name, Jinja, or `auto`: the one that most sources have."""
     output: Output = Output()
 
     @field_validator("method", mode="before")
@@ -146,6 +150,8 @@ class Recipe(Record):
             yield "base", self.base
         for position, ingredient in enumerate(self.ingredients):
             yield from _places(ingredient.source, f"ingredients[{position}].source")
+        if self.tokenizer is not None:
+            yield "tokenizer", self.tokenizer
 
     def with_sources(self, names: Mapping[str, str]) -> "Recipe":
         """The same recipe with each source renamed; a name that `names` lacks stays."""
@@ -154,7 +160,8 @@ class Recipe(Record):
             for ingredient in self.ingredients
         )
         base = None if self.base is None else names.get(self.base, self.base)
-        return self.model_copy(update={"base": base, "ingredients": ingredients})
+        tokenizer = None if self.tokenizer is None else names.get(self.tokenizer, self.tokenizer)
+        return self.model_copy(update={"base": base, "ingredients": ingredients, "tokenizer": tokenizer})
 
 
 def _places(source: str | Recipe | Stack, where: str) -> Iterator[tuple[str, str]]:

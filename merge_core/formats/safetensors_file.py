@@ -47,8 +47,13 @@ def read_json(path: Path, file: str, most_bytes: int = 50_000_000) -> dict[str, 
     size = path.stat().st_size
     if size > most_bytes:
         raise FileError("the file is too large", where=file, found=f"{size} bytes", expected=f"at most {most_bytes}")
+    return parse_json_object(path.read_bytes(), file)
+
+
+def parse_json_object(raw: bytes, file: str) -> dict[str, object]:
+    """The JSON object in `raw`; FileError for anything else."""
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=without_duplicates)
+        content = json.loads(raw, object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
         raise FileError(f"not valid JSON: {error}", where=file) from error
     if not isinstance(content, dict):

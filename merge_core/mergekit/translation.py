@@ -1,11 +1,11 @@
 """One document as a recipe: models or slices, types, and what goes along with the weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from merge_core.errors import RecipeError, UnsupportedError, nearest
-from merge_core.mergekit.document import Document, InputModel, InputSlice, Module, OutputSlice
+from merge_core.mergekit.document import Document, InputModel, InputSlice, Module, OutputSlice, Tokenizer
 from merge_core.mergekit.group import Data, Group, Levels, Source
 from merge_core.mergekit.methods import PEERS, Peer
 from merge_core.mergekit.reference import Reference
@@ -24,7 +24,6 @@ class Translation:
 
 def as_data(document: Document, notes: list[str]) -> Data:
     """The document's recipe as data. Raises RecipeError or UnsupportedError with the key that is at fault."""
-    _refuse_side_wishes(document)
     part, where = _only_part(document)
     levels = [(f"{where}.parameters", part.parameters or {})] if part.parameters else []
     levels.append(("parameters", document.parameters or {}))
@@ -33,7 +32,7 @@ def as_data(document: Document, notes: list[str]) -> Data:
     else:
         assert part.slices is not None, "a document has models or slices"
         data = _slices(document, part.slices, levels, notes)
-    return data | _dtype(document)
+    return data | _dtype(document) | _side_wishes(document, data)
 
 
 def _peer(document: Document) -> Peer:
@@ -132,22 +131,43 @@ def _refuse_twice(references: list[Reference], where: str) -> None:
             )
 
 
-def _refuse_side_wishes(document: Document) -> None:
-    for key in ("tokenizer_source", "tokenizer", "chat_template"):
-        if getattr(document, key) is not None:
-            raise UnsupportedError(
-                f"{key} is not supported", where=key, expected="the base's files, copied as they are"
-            )
+def _side_wishes(document: Document, data: Data) -> Data:
+    """Tokenizer and chat template, which go along with the weights."""
+    template = {} if document.chat_template is None else {"chat_template": document.chat_template}
+    where, source = "tokenizer_source", document.tokenizer_source
+    if document.tokenizer is not None:
+        if source is not None:
+            message = "tokenizer and tokenizer_source say the same"
+            raise RecipeError(message, where="tokenizer_source", found="both", expected="one of them")
+        _refuse_token_rules(document.tokenizer)
+        where, source = "tokenizer.source", document.tokenizer.source
+    if source is None:
+        return template
+    if str(source) == "union":
+        message = "a union of vocabularies, with embeddings resized, is not supported"
+        raise UnsupportedError(message, where=where, found="union", expected="base, or a model's path")
+    first = next(iter(_in_order(data))) if document.base_model is None else document.base_model.model
+    return {**template, "tokenizer": first if str(source) == "base" else source.model}
+
+
+def _refuse_token_rules(tokenizer: Tokenizer) -> None:
+    for key in ("tokens", "pad_to_multiple_of"):
+        if getattr(tokenizer, key):
+            message = f"{key}, which changes embeddings, is not supported"
+            raise UnsupportedError(message, where=f"tokenizer.{key}", expected="a tokenizer as it is")
 
 
 def names_in(data: Data, names: Mapping[str, Any]) -> set[str]:
     """Which of `names` the recipe `data` has for sources."""
-    return {name for name in _sources(data) if name in names}
+    return {name for name in _in_order(data) if name in names}
 
 
-def _sources(source: Any) -> set[str]:
+def _in_order(source: Any) -> Iterator[str]:
+    """Every name in a recipe's data, the base first."""
     if isinstance(source, str):
-        return {source}
-    entries = source.get("stack") or source.get("ingredients") or []
-    found = {name for entry in entries for name in _sources(entry["source"])}
-    return found | ({source["base"]} if "base" in source else set())
+        yield source
+        return
+    if "base" in source:
+        yield source["base"]
+    for entry in source.get("stack") or source.get("ingredients") or []:
+        yield from _in_order(entry["source"])
