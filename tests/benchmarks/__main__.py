@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from tests.benchmarks.machine import Machine, this_machine
 from tests.benchmarks.measure import BenchmarkError
 from tests.benchmarks.models import FINETUNES, FULL, QUICK
 from tests.benchmarks.run import Settings, run
-from tests.benchmarks.table import as_data, print_table, wide_console
+from tests.benchmarks.table import Row, as_data, print_table, wide_console
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ("tests/kernels", "tests/merge_core")
@@ -28,15 +29,27 @@ def main() -> int:
     if not _tests_are_green(console):
         console.print(f"{' and '.join(TESTS)} are red: nothing is measured")
         return 1
+    rows: list[Row] = []
+    code = _measure(settings, rows, console)
+    if rows:
+        _introduce(machine, settings, console)
+        print_table(rows, console)
+    if options.json is not None:
+        options.json.write_text(json.dumps({"machine": asdict(machine), "rows": as_data(rows)}, indent=2))
+    return code
+
+
+def _measure(settings: Settings, rows: list[Row], console: Console) -> int:
+    """Fill `rows` task by task, so that those measured before an interrupt are shown; the exit code."""
     try:
-        rows = run(settings, lambda line: console.print(line, markup=False, highlight=False))
+        for more in run(settings, lambda line: console.print(line, markup=False, highlight=False)):
+            rows += more
     except BenchmarkError as error:
         console.print(f"stopped: {error}", markup=False)
         return 1
-    _introduce(machine, settings, console)
-    print_table(rows, console)
-    if options.json is not None:
-        options.json.write_text(json.dumps({"machine": asdict(machine), "rows": as_data(rows)}, indent=2))
+    except KeyboardInterrupt:
+        console.print("interrupted: the table has what was measured until then")
+        return 130
     return 0
 
 
@@ -76,4 +89,6 @@ def _introduce(machine: Machine, settings: Settings, console: Console) -> None:
 
 
 if __name__ == "__main__":
+    # As an interrupt, so that the program being timed is ended too and what it wrote is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -8,7 +8,7 @@ from statistics import median
 
 from tests.benchmarks.measure import BenchmarkError, Usage, measure
 
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 """A contestant slower than this in the warm-up has been measured by it: it does not run again."""
 
 

@@ -1,14 +1,17 @@
 """Everything in order: models, peer, start-up, merges, kernels."""
 
-from collections.abc import Callable
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.benchmarks.agreement import Agreement
 from tests.benchmarks.contest import PATIENCE_S, Outcome, Task, Terms, compete
 from tests.benchmarks.kernel_speed import copy_speed, kernel_speeds, not_measured
 from tests.benchmarks.measure import BenchmarkError
-from tests.benchmarks.merges import COPY, FLOOR, MERGES, OURS, Bench, chosen
+from tests.benchmarks.merges import COPY, FLOOR, MERGES, OURS, Bench, Merge, chosen
 from tests.benchmarks.models import TINY, Shape, make_models
 from tests.benchmarks.peer import Peer, install_peer
 from tests.benchmarks.table import Row, StartUps, kernel_rows, task_rows
@@ -29,19 +32,35 @@ class Settings:
     patience_s: float = PATIENCE_S
 
 
-def run(settings: Settings, say: Say) -> list[Row]:
-    """The rows of the table. Raises BenchmarkError where there is nothing to measure with."""
+def run(settings: Settings, say: Say) -> Iterator[list[Row]]:
+    """The rows of the table, task by task. Raises BenchmarkError where there is nothing to measure with."""
     merges = chosen(settings.methods, say)
+    with _alone(settings.data) as work:
+        yield from _measure_all(settings, merges, work, say)
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[Path]:
+    """A folder to write to, for one benchmark at a time: two would take each other's time."""
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "lock").open("w") as lock, ExitStack() as stack:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BenchmarkError(f"another benchmark is using {data}: wait for it, or see --data") from error
+        yield Path(stack.enter_context(TemporaryDirectory(prefix="work-", dir=data)))
+
+
+def _measure_all(settings: Settings, merges: list[Merge], work: Path, say: Say) -> Iterator[list[Row]]:
     tiny = make_models(TINY, settings.data, say)
     models = make_models(settings.shape, settings.data, say)
-    work = settings.data / "work"
-    work.mkdir(exist_ok=True)
     peer = _peer(settings, say)
     say("neither stockpot (--no-fsync) nor anybody else waits for the disk: all write to the page cache")
     rows, start_ups = _start_up(Bench(TINY, tiny, work, peer), settings, say)
+    yield rows
     for merge in merges:
-        rows += _contest(Bench(settings.shape, models, work, peer).task(merge), settings, start_ups, say)[0]
-    return rows + _kernels(say)
+        yield _contest(Bench(settings.shape, models, work, peer).task(merge), settings, start_ups, say)[0]
+    yield _kernels(say)
 
 
 def _peer(settings: Settings, say: Say) -> Peer | None:

@@ -1,9 +1,11 @@
 """The harness itself; how fast anything is is no test's business."""
 
+import fcntl
 import io
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -238,7 +240,7 @@ def test_red_tests_keep_anything_from_being_measured(
 
 def test_a_run_on_tiny_models_ends_with_a_table(tmp_path: Path) -> None:
     settings = Settings(tmp_path, TINY, rounds=1, timeout_s=120, methods=["ties"], with_peer=False)
-    rows = run(settings, lambda line: None)
+    rows = [row for more in run(settings, lambda line: None) for row in more]
     assert [row.failure for row in rows if row.failure] == []
     ours = {row.contestant: row for row in rows if row.task == "ties"}
     assert set(ours) == {"stockpot", "plain torch", "floor", "cp"}
@@ -247,3 +249,27 @@ def test_a_run_on_tiny_models_ends_with_a_table(tmp_path: Path) -> None:
     assert (ours["plain torch"].differs or 1.0) < 2e-2
     assert "ties" in table(rows)
     assert len(json.loads(json.dumps(as_data(rows)))) == len(rows)
+
+
+def test_two_benchmarks_do_not_run_at_once(tmp_path: Path) -> None:
+    settings = Settings(tmp_path, TINY, rounds=1, timeout_s=120, methods=["ties"], with_peer=False)
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(BenchmarkError, match="another benchmark is using"):
+            next(run(settings, lambda line: None))
+
+
+def test_an_interrupt_shows_what_was_measured_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(settings: Settings, say: Callable[[str], None]) -> Iterator[list[Row]]:
+        yield [Row("linear", "stockpot", "4 × tiny", "bf16", 1, 1.5)]
+        raise KeyboardInterrupt
+
+    (tmp_path / "test_green.py").write_text("def test_green():\n    assert True\n")
+    monkeypatch.setattr(command, "TESTS", (str(tmp_path / "test_green.py"),))
+    monkeypatch.setattr(command, "run", interrupted)
+    monkeypatch.setattr(sys, "argv", ["bench", "--json", str(tmp_path / "rows.json")])
+    assert command.main() == 130
+    assert "1.5 s" in capsys.readouterr().out
+    assert json.loads((tmp_path / "rows.json").read_text())["rows"][0]["wall_s"] == 1.5
