@@ -8,6 +8,7 @@ from app.api.services import Services
 from app.store.records import Commit, Repo, Token, may_read
 from app.store.resolve import StoreResolve
 from merge_core.errors import InputError, NotFoundError, RecipeError, nearest
+from merge_core.mergekit import is_mergekit, translate
 from merge_core.plan import Plan, make_plan
 from merge_core.recipe import Recipe
 
@@ -28,8 +29,9 @@ def planned(pot: Services, token: Token, data: dict[str, Any]) -> tuple[Pinned, 
 
 
 def _parsed(data: dict[str, Any]) -> Recipe:
+    """The recipe in `data`, ours or mergekit's."""
     try:
-        return Recipe.parse(data)
+        return translate([data]).recipe if is_mergekit([data]) else Recipe.parse(data)
     except RecipeError as error:
         where = f"recipe.{error.where}" if error.where and error.where != "recipe" else "recipe"
         raise RecipeError(error.message, where=where, found=error.found, expected=error.expected) from None

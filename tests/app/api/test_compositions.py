@@ -50,6 +50,16 @@ def test_yaml_asks_for_the_same_as_json(client: httpx.Client, recipe: Recipe) ->
     assert by_yaml.json()["digest"] == client.post("/v1/plan", json={"recipe": recipe}).json()["digest"]
 
 
+def test_a_recipe_of_mergekit_s_means_the_same(client: httpx.Client, recipe: Recipe) -> None:
+    models = [{"model": f"team/{name}", "parameters": {"weight": 0.5}} for name in ("one", "two")]
+    wish = {"merge_method": "linear", "models": models}
+    theirs = client.post("/v1/plan", json={"recipe": wish})
+    assert theirs.json()["tensors"] == client.post("/v1/plan", json={"recipe": recipe}).json()["tensors"]
+    refused = client.post("/v1/plan", json={"recipe": wish | {"dtpye": "bfloat16"}})
+    assert refused.status_code == 422
+    assert "dtpye" in refused.text
+
+
 def test_asking_again_while_it_is_under_way_gives_the_same_job(client: httpx.Client, recipe: Recipe) -> None:
     first, second, other = ask(client, recipe), ask(client, recipe), ask(client, recipe, "soups/again")
     assert [answer.status_code for answer in (first, second, other)] == [202, 202, 202]
