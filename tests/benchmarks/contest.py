@@ -3,13 +3,15 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from statistics import median
 
 from tests.benchmarks.measure import BenchmarkError, Usage, measure
 
 PATIENCE_S = 30.0
-"""A contestant slower than this in the warm-up has been measured by it: it does not run again."""
+"""A contestant slower than this in the warm-up has been measured by it: it does not run again. Not so the first of a
+task, with which all others are compared: its warm-up may have compiled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +67,40 @@ def compete(
     for round_ in range(terms.rounds + 1):
         for contestant in task.contestants:
             outcome = outcomes[contestant.name]
-            if outcome.failure is None and not _is_settled(outcome, terms):
-                say(f"{task.name}, {contestant.name}, {_take_turn(task, contestant, outcome, terms, round_, inspect)}")
+            patience_s = inf if contestant is task.contestants[0] else terms.patience_s
+            if outcome.failure is None and not _is_settled(outcome, patience_s):
+                said = _take_turn(contestant, outcome, terms, f"{task.name}-{contestant.name}")
+                if round_ == 0:
+                    _warmed_up(contestant, outcome, patience_s, inspect)
+                say(f"{task.name}, {contestant.name}, {f'round {round_}' if round_ else 'warm-up'}: {said}")
+                _remove(contestant.out)
     return outcomes
 
 
-def _take_turn(
-    task: Task,
-    contestant: Contestant,
-    outcome: Outcome,
-    terms: Terms,
-    round_: int,
-    inspect: Callable[[Contestant], None],
-) -> str:
+def _take_turn(contestant: Contestant, outcome: Outcome, terms: Terms, label: str) -> str:
     """Run it once, and say how that went."""
     _remove(contestant.out)
     try:
-        usage = measure(contestant.command, terms.logs / f"{task.name}-{contestant.name}.log", terms.timeout_s)
-        if round_ == 0:
-            inspect(contestant)
-        if round_ > 0 or usage.wall_s > terms.patience_s:
-            outcome.usages.append(usage)
-        return f"{f'round {round_}' if round_ else 'warm-up'}: {usage.wall_s:.2f} s"
+        usage = measure(contestant.command, terms.logs / f"{label}.log", terms.timeout_s)
     except BenchmarkError as error:
         outcome.failure = str(error)
         return outcome.failure
-    finally:
-        _remove(contestant.out)
+    outcome.usages.append(usage)
+    return f"{usage.wall_s:.2f} s"
 
 
-def _is_settled(outcome: Outcome, terms: Terms) -> bool:
-    return any(usage.wall_s > terms.patience_s for usage in outcome.usages)
+def _warmed_up(
+    contestant: Contestant, outcome: Outcome, patience_s: float, inspect: Callable[[Contestant], None]
+) -> None:
+    """Look at the first result, and forget its time unless it is all there will be."""
+    if outcome.failure is None:
+        inspect(contestant)
+        if not _is_settled(outcome, patience_s):
+            outcome.usages.clear()
+
+
+def _is_settled(outcome: Outcome, patience_s: float) -> bool:
+    return any(usage.wall_s > patience_s for usage in outcome.usages)
 
 
 def _remove(path: Path) -> None:

@@ -15,6 +15,7 @@ ELEMENTS = 1 << 16
 MODELS = 4
 RANK = 8
 COLUMNS = 2048
+BF16 = "bfloat16"
 ROUNDS = 15
 KERNELS = Path(__file__).resolve().parents[2] / "kernels"
 
@@ -27,6 +28,7 @@ class Speed:
 
     operation: str
     shape: str
+    dtype: str
     elements: int
     moved_bytes: int
     kernel_s: float
@@ -64,6 +66,7 @@ def _operations() -> list[tuple[str, str, Arguments]]:
     prefixes = magnitudes.view(np.int32).astype(np.int64) >> 15
     cuts = np.full(MODELS, ELEMENTS, np.int64)
     factors = random.standard_normal((ELEMENTS // COLUMNS, RANK), dtype=np.float32), rows.ravel()[: RANK * COLUMNS]
+    lower, upper = (magnitudes, cuts), (2 * magnitudes, cuts)
     return [
         ("weighted_sum", "weighted_sum", (rows, weights)),
         ("gram", "gram", (rows,)),
@@ -73,27 +76,45 @@ def _operations() -> list[tuple[str, str, Arguments]]:
         ("kth_magnitude", "tie_counts", (rows, magnitudes)),
         ("trim_elect", "trim_elect", (rows, weights, magnitudes, cuts, 0)),
         ("trim_elect", "sign_balance", (rows, weights, magnitudes, cuts, 0)),
+        ("keep_band", "keep_band", (rows, lower, upper, 0)),
+        ("random_drop", "random_drop", (rows, 0, "layer.weight", 0, 0.5)),
+        ("rank_drop", "rank_drop", (rows, COLUMNS, 0, "layer.weight", 0, (0.4, 0.6))),
+        ("spread", "spread", (rows,)),
+        ("consensus", "consensus", (rows, weights, weights, 2)),
+        ("stitch", "stitch", (rows, weights, magnitudes, cuts, 0)),
+        ("competition", "balance", (rows, (magnitudes / 100, 2 * magnitudes))),
+        ("competition", "compete", (rows, weights, (magnitudes / 100, 2 * magnitudes), (weights - 1, weights))),
         ("low_rank_add", "low_rank_add", (row.copy(), COLUMNS, 0, factors[0], factors[1].reshape(RANK, COLUMNS), 0.5)),
         ("philox", "uniform", (0, "layer.weight", 0, 0, row.copy())),
-        ("all_finite", "all_finite", (stored, "bfloat16")),
-        ("storage", "widen", (stored, "bfloat16")),
-        ("storage", "widen_difference", (stored, "bfloat16", base)),
-        ("storage", "narrow", (row, "bfloat16")),
-        ("storage", "add_scaled_narrow", (base, row, 0.5, "bfloat16")),
+        ("all_finite", "all_finite", (stored, BF16)),
+        ("storage", "widen", (stored, BF16)),
+        ("storage", "widen_difference", (stored, BF16, base)),
+        ("storage", "narrow", (row, BF16)),
+        ("storage", "add_scaled_narrow", (base, row, 0.5, BF16)),
     ]
 
 
 def _speed(folder: str, name: str, arguments: Arguments, rounds: int) -> Speed:
     kernel = getattr(import_module(f"kernels.{folder}"), name)
     reference = getattr(import_module(f"kernels.{folder}.reference"), name)
-    tensors = tuple(torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in arguments)
+    tensors = _as_tensors(arguments)
     result = kernel(*arguments)
     kernel_s, reference_s = _times([lambda: kernel(*arguments), lambda: reference(*tensors)], rounds)
     largest = max((value for value in arguments if isinstance(value, np.ndarray)), key=lambda value: value.size)
     moved = sum(value.nbytes for value in (*arguments, result) if isinstance(value, np.ndarray))
     shape = "×".join(map(str, largest.shape))
     label = f"{name} ({arguments[1]})" if name == "magnitude_histogram" else name
-    return Speed(label, shape, largest.size, moved, kernel_s, reference_s)
+    dtype = "bf16" if any(value is BF16 for value in arguments) else "fp32"
+    return Speed(label, shape, dtype, largest.size, moved, kernel_s, reference_s)
+
+
+def _as_tensors(arguments: Arguments) -> Arguments:
+    """The same memory for the reference; some operations take pairs of arrays."""
+    return tuple(_as_tensors(value) if isinstance(value, tuple) else _as_tensor(value) for value in arguments)
+
+
+def _as_tensor(value: Any) -> Any:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
 def _times(calls: list[Callable[[], object]], rounds: int) -> list[float]:

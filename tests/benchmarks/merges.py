@@ -70,7 +70,7 @@ MERGES = (
         {"name": "della", "density": 0.5, "epsilon": 0.2},
         peer_parameters={"density": 0.5, "epsilon": 0.1},
     ),
-    Merge("sce", {"name": "sce", "density": 0.2}, weight=None, peer_parameters={"select_topk": 0.2}),
+    Merge("sce", {"name": "sce", "select_topk": 0.2}, weight=None, peer_parameters={"select_topk": 0.2}),
     Merge("karcher", {"name": "karcher"}, has_base=False, weight=None),
     Merge("model_stock", {"name": "model_stock"}, weight=None),
 )

@@ -97,7 +97,7 @@ def kernel_rows(speeds: list[Speed], copy_bytes_per_s: float) -> list[Row]:
             speed.operation,
             who,
             speed.shape,
-            "fp32",
+            speed.dtype,
             wall_s=taken,
             bytes_per_s=speed.moved_bytes / taken,
             ns_per_element=1e9 * taken / speed.elements,

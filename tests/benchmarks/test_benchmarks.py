@@ -108,11 +108,12 @@ def test_contestants_take_turns_and_leave_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failure_and_a_slow_warm_up_end_a_contestant_s_part(tmp_path: Path) -> None:
-    both = contestant("A", tmp_path, "raise SystemExit('broken')"), contestant("B", tmp_path)
-    outcomes = compete(Task("merge", "", "bf16", 100, both), Terms(2, tmp_path, 60, patience_s=0.0))
-    assert (tmp_path / "turns").read_text() == "AB"
-    assert "broken" in str(outcomes["A"].failure)
-    assert len(outcomes["B"].usages) == 1
+    first, slow = contestant("A", tmp_path), contestant("C", tmp_path)
+    broken = contestant("B", tmp_path, "raise SystemExit('broken')")
+    outcomes = compete(Task("merge", "", "bf16", 100, (first, broken, slow)), Terms(2, tmp_path, 60, patience_s=0.0))
+    assert (tmp_path / "turns").read_text() == "ABCAA"
+    assert "broken" in str(outcomes["B"].failure)
+    assert [len(outcomes[name].usages) for name in "AC"] == [2, 1]
 
 
 def test_a_ratio_pairs_the_runs_of_a_round() -> None:
