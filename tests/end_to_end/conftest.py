@@ -49,6 +49,12 @@ class Service:
         self.data = data
         self.http = httpx.Client(base_url=url, timeout=60)
 
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.http.close()
+
     def publish(self, folder: Path, repo: str) -> None:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             self.put(repo, file.relative_to(folder).as_posix(), file.read_bytes()).raise_for_status()
@@ -87,10 +93,8 @@ class Service:
 def service(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path]) -> Iterator[Service]:
     """The service with base and experts published as stock/base, team/math and team/code."""
     data = tmp_path_factory.mktemp("service") / "data"
-    with running_service(data) as url:
-        pot = Service(url, data)
+    with running_service(data) as url, Service(url, data) as pot:
         pot.publish(folders["base"], "stock/base")
         for name in EXPERTS:
             pot.publish(folders[name], f"team/{name}")
         yield pot
-        pot.http.close()

@@ -173,16 +173,14 @@ def test_a_bad_recipe_is_refused_before_anything_is_queued(service: Service, fie
 
 def test_nothing_published_is_lost_when_the_service_is_killed(folders: dict[str, Path], tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with suppress(DemoError), running_service(data) as url:
-        pot = Service(url, data)
+    with suppress(DemoError), running_service(data) as url, Service(url, data) as pot:
         pot.publish(folders["base"], "stock/base")
         pot.publish(folders["math"], "team/math")
         pot.publish(folders["code"], "team/code")
         answer = pot.http.post("/v1/compositions", json={"name": "soups/mix", "recipe": recipe(method="linear")})
         assert answer.status_code == httpx.codes.ACCEPTED
         os.killpg(_group_of(data), signal.SIGKILL)
-    with running_service(data) as url:
-        pot = Service(url, data)
+    with running_service(data) as url, Service(url, data) as pot:
         assert pot.finished(answer.json()["links"]["self"])["state"] == "done"
         assert hashes(pot.download("stock/base", tmp_path / "base")) == hashes(folders["base"])
         assert "model.safetensors" in hashes(pot.download("soups/mix", tmp_path / "mix"))

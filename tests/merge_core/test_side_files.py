@@ -18,7 +18,8 @@ def carried(folder: Path, files: dict[str, str], dtype: str = "same") -> dict[st
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    return carried_files(folder_source(str(folder)), dtype)
+    recipe = Recipe.parse({"method": "linear", "ingredients": [{"source": "a"}], "dtype": dtype})
+    return carried_files(folder_source(str(folder)), recipe)
 
 
 def test_configs_and_tokenizers_are_carried_as_they_are(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_more_bytes_than_tokenizers_have_are_refused(tmp_path: Path) -> None:
         with (tmp_path / name).open("wb") as stream:
             stream.truncate(MOST_BYTES // 2 + 1)
     with pytest.raises(FileError, match=r"^b\.json: too large.*bytes up to this one; expected at most"):
-        carried_files(folder_source(str(tmp_path)), "same")
+        carried(tmp_path, {})
 
 
 HOSTILE = [
