@@ -7,7 +7,8 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-BLOCK = 1 << 22
+BLOCK = 1 << 17
+"""Bytes at a time: a buffer that stays in the cache. With 4 MiB the same work took five times the CPU time."""
 
 
 def main(out: str, *inputs: str) -> None:
@@ -15,7 +16,8 @@ def main(out: str, *inputs: str) -> None:
     sources = [os.open(path, os.O_RDONLY) for path in inputs]
     target = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     size, threads = os.fstat(sources[0]).st_size, len(os.sched_getaffinity(0))
-    os.ftruncate(target, size)
+    # Into a file that is sparse, threads that write by turns took from two to ten times as long.
+    os.posix_fallocate(target, 0, size)
 
     def copy(first: int) -> None:
         buffer = bytearray(BLOCK)
