@@ -1,5 +1,5 @@
 # Everything a newcomer needs: each target makes the virtual environment it runs in.
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # torch is pinned: an open range may fetch several GB of CUDA packages.
