@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.gram import gram, row_gram
-from kernels.weighted_sum import weighted_sum
 from merge_core.methods.contract import (
     Blocks,
     Chunk,
@@ -48,9 +47,12 @@ class LinearCombination(Method):
         products = total.values.sum(axis=0, dtype=np.float64)
         return self._solved(products[None], over.tensor, weights)[0]
 
+    def combination(self, weights: Weights, state: State) -> Weights | None:
+        return state if self.unit == "element" else None
+
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         if self.unit == "element":
-            return weighted_sum(chunk.rows, state)
+            return super().merge(chunk, weights, state)
         return self.merge_rows(chunk.rows, row_size(chunk.shape), chunk.tensor, weights)
 
     def merge_rows(self, rows: Rows, columns: int, tensor: str, weights: Weights) -> Rows:

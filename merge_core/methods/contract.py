@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from kernels.all_finite import all_finite
+from kernels.weighted_sum import weighted_sum
 from merge_core.errors import FileError, RecipeError
 
 Space = Literal["weight", "delta"]
@@ -150,9 +151,25 @@ class Method(BaseModel):
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         raise AssertionError("a method with rounds writes its conclusion")
 
+    def combination(self, weights: Weights, state: State) -> Weights | None:
+        """The c_t, float32, of a method whose merge is Σ c_t x_t for every chunk, added up in the inputs' order.
+
+        The engine computes such a sum without widening the inputs first, and keeps it low-rank where they are.
+        """
+        return None
+
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         """The merged weights (space weight) or the merged delta (space delta), float32 [elements]."""
-        raise AssertionError("every method writes merge")
+        coefficients = self.combination(weights, state)
+        assert coefficients is not None, "a method writes merge or its combination"
+        return weighted_sum(chunk.rows, coefficients)
+
+
+def normalized(weights: Weights) -> Weights:
+    """w_t / Σ w_t, rounded once, from float64: three weights of 1 become the float32 nearest to 1/3."""
+    exact = weights.astype(np.float64)
+    shares: Weights = (exact / exact.sum()).astype(np.float32)
+    return shares
 
 
 def refuse_zero_sum(weights: list[float], tensor: str) -> None:

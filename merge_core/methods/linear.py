@@ -2,10 +2,7 @@
 
 from typing import ClassVar, Literal
 
-import numpy as np
-
-from kernels.weighted_sum import weighted_sum
-from merge_core.methods.contract import Chunk, Method, Rows, State, Weights, refuse_zero_sum
+from merge_core.methods.contract import Method, State, Weights, normalized, refuse_zero_sum
 
 
 class Linear(Method):
@@ -25,10 +22,5 @@ class Linear(Method):
         if self.normalize:
             refuse_zero_sum(weights, tensor)
 
-    def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        return weighted_sum(chunk.rows, self.coefficients(weights))
-
-    def coefficients(self, weights: Weights) -> Weights:
-        """Normalised in float64, so that three weights of 1 become the float32 nearest to 1/3."""
-        exact = weights.astype(np.float64)
-        return (exact / exact.sum() if self.normalize else exact).astype(np.float32)
+    def combination(self, weights: Weights, state: State) -> Weights:
+        return normalized(weights) if self.normalize else weights

@@ -2,8 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from kernels.weighted_sum import weighted_sum
-from merge_core.methods.contract import Chunk, Method, Rows, State, Weights
+from merge_core.methods.contract import Method, State, Weights
 
 
 class Selma(Method):
@@ -23,5 +22,5 @@ class Selma(Method):
     def default_weight(self, count: int) -> float:
         return 1.0 / count
 
-    def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        return weighted_sum(chunk.rows, weights)
+    def combination(self, weights: Weights, state: State) -> Weights:
+        return weights

@@ -8,14 +8,12 @@ import numpy as np
 from pydantic import Field
 
 from kernels.gram import gram
-from kernels.weighted_sum import weighted_sum
 from merge_core.methods.contract import (
     Blocks,
     Chunk,
     Counts,
     Method,
     Partial,
-    Rows,
     State,
     Surveyed,
     Weights,
@@ -65,8 +63,8 @@ class Slerp(Method):
         pair = interpolate(self._share(weights), first, second, product, self.lerp_above)
         return Coefficients(np.array(pair, dtype=np.float32))
 
-    def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        return weighted_sum(chunk.rows, state.of_inputs)
+    def combination(self, weights: Weights, state: State) -> Weights:
+        return state.of_inputs  # type: ignore[no-any-return]
 
     def _share(self, weights: Weights) -> float:
         first, second = (float(weight) for weight in weights)

@@ -5,20 +5,19 @@ from typing import Literal
 import numpy as np
 
 from kernels.kth_magnitude import UNCUT
-from kernels.trim_elect import trim_elect
+from kernels.trim_elect import Elect, How, trim_elect
 from kernels.weighted_sum import weighted_sum
-from merge_core.methods.contract import Rows, Weights
+from merge_core.methods.contract import Rows, Weights, normalized
 
 Aggregate = Literal["mean", "sum", "max"]
 
 
 def add_up(rows: Rows, weights: Weights, normalize: bool) -> Rows:
-    """Σ w_t τ̃_t, divided by Σ w_t where `normalize` says so; the quotients are rounded once, from float64."""
-    exact = weights.astype(np.float64)
-    return weighted_sum(rows, (exact / exact.sum()).astype(np.float32) if normalize else weights)
+    """Σ w_t τ̃_t, divided by Σ w_t where `normalize` says so."""
+    return weighted_sum(rows, normalized(weights) if normalize else weights)
 
 
-def elect(rows: Rows, weights: Weights, aggregate: Aggregate) -> Rows:
-    """TIES' second and third step: the entries that agree with sign(Σ w_t τ̃_t), by `aggregate` over them."""
+def elect(rows: Rows, weights: Weights, how: How, votes: Elect = "weighted", zero_vote_sign: Literal[0, 1] = 0) -> Rows:
+    """TIES' second and third step: the entries that agree with the sign that `votes` elect, merged as `how` says."""
     nothing_trimmed = np.zeros(len(rows), dtype=np.float32), np.full(len(rows), UNCUT, dtype=np.int64)
-    return trim_elect(rows, weights, *nothing_trimmed, 0, aggregate)
+    return trim_elect(rows, weights, *nothing_trimmed, 0, how, votes, zero_vote_sign)

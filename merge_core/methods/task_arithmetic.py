@@ -2,8 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from merge_core.methods.contract import Chunk, Method, Rows, State, Weights, refuse_zero_sum
-from merge_core.methods.sparse_rows import add_up
+from merge_core.methods.contract import Method, State, Weights, normalized, refuse_zero_sum
 
 
 class TaskArithmetic(Method):
@@ -24,5 +23,5 @@ class TaskArithmetic(Method):
         if self.normalize:
             refuse_zero_sum(weights, tensor)
 
-    def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        return add_up(chunk.rows, weights, self.normalize)
+    def combination(self, weights: Weights, state: State) -> Weights:
+        return normalized(weights) if self.normalize else weights
