@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from merge_core.chat_templates import with_template
+from merge_core.deltas import reads_of
 from merge_core.errors import CapacityError, RecipeError
 from merge_core.layout import Shard
 from merge_core.methods.contract import Reads
@@ -150,11 +151,13 @@ def chunk_elements(tensor: Merge) -> int:
 
 
 def _units(tensor: Merge) -> Iterator[Reads]:
-    """What the method and those of nested recipes see whole: all of them see the same chunks."""
+    """What the method, its inputs and nested recipes see whole: all of them see the same chunks."""
     yield tensor.method.unit
     for entry in tensor.inputs:
         if isinstance(entry, Merge):
             yield from _units(entry)
+        else:
+            yield reads_of(entry)
 
 
 def _check_shards(shards: tuple[Shard, ...], recipe: Recipe) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from merge_core.alignment import align
-from merge_core.deltas import Delta
+from merge_core.deltas import Delta, fitted
 from merge_core.errors import RecipeError, StockpotError, nearest
 from merge_core.formats import Artefact, read
 from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
@@ -13,6 +13,7 @@ from merge_core.plan_tensors import Input, Merge, TensorPlanner
 from merge_core.recipe import Ingredient, Recipe, Stack
 from merge_core.side_files import CARRIED
 from merge_core.sources import Resolve, Source
+from merge_core.stored import StoredTensor
 
 READ = (".safetensors", *CARRIED)
 """Endings of the files that have a say in the output; a source's README has none."""
@@ -135,6 +136,8 @@ def _aligned(artefact: Artefact, label: str, base: Artefact | None) -> Input:
     names = align(artefact.deltas, base.tensors)
     deltas: dict[str, Delta | Merge] = {}
     for name, delta in artefact.deltas.items():
+        if name not in names and name in artefact.optional:
+            continue
         if name not in names and not artefact.complete and name not in artefact.new_tensors:
             found, known = f"'{name}' of {label}", nearest(name, base.tensors)
             message = "an adapter tensor lands on no tensor of the base"
@@ -144,8 +147,13 @@ def _aligned(artefact: Artefact, label: str, base: Artefact | None) -> Input:
             found = f"'{name}' and one more of {label}"
             message = "two tensors mean the same tensor of the base"
             raise RecipeError(message, where=f"tensor '{target}'", found=found, expected="one of them")
-        deltas[target] = delta
+        deltas[target] = _fitted(delta, base.tensors.get(target))
     return Input(label, deltas, artefact.complete)
+
+
+def _fitted(delta: Delta, stored: StoredTensor | None) -> Delta:
+    """The delta for the base's tensor; one that does not fit stays as it is, and is refused with both shapes."""
+    return delta if stored is None else fitted(delta, stored.spec.shape) or delta
 
 
 def _check_count(recipe: Recipe) -> None:

@@ -2,10 +2,23 @@
 
 from merge_core.deltas.absent import Absent
 from merge_core.deltas.composite import Composite
-from merge_core.deltas.contract import Delta, Loader, Rows
+from merge_core.deltas.contract import Delta, Loader, Reads, Rows, fitted, reads_of
 from merge_core.deltas.dense import Dense
 from merge_core.deltas.low_rank import LowRank
 from merge_core.deltas.replacement import Replacement
 from merge_core.deltas.sparse import Sparse
 
-__all__ = ["Absent", "Composite", "Delta", "Dense", "Loader", "LowRank", "Replacement", "Rows", "Sparse"]
+__all__ = [
+    "Absent",
+    "Composite",
+    "Delta",
+    "Dense",
+    "Loader",
+    "LowRank",
+    "Reads",
+    "Replacement",
+    "Rows",
+    "Sparse",
+    "fitted",
+    "reads_of",
+]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from merge_core.deltas.contract import Delta, Loader, Rows
+from merge_core.deltas.contract import Delta, Loader, Reads, Rows, reads_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +27,10 @@ class Composite:
     def open_bytes(self) -> int:
         return self.whole.open_bytes + self.added.open_bytes
 
+    @property
+    def reads(self) -> Reads:
+        return reads_of(self.added)
+
     def open(self) -> "CompositeLoader":
         return CompositeLoader(self.whole.open(), self.added.open())
 
@@ -40,13 +44,16 @@ class CompositeLoader:
 
     def load_weight(self, out: Rows, start: int, base: Rows | None) -> None:
         self.whole.load_weight(out, start, base)
-        out += self._added(out.size, start)
+        out += self._added(out, start)
 
     def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
+        self.whole.load_weight(out, start, base)
+        added = self._added(out, start)
         self.whole.load_delta(out, start, base)
-        out += self._added(out.size, start)
+        out += added
 
-    def _added(self, size: int, start: int) -> Rows:
-        added = np.empty(size, dtype=np.float32)
-        self.added.load_delta(added, start, None)
+    def _added(self, whole: Rows, start: int) -> Rows:
+        """What is added to the chunk's weights in the copy, which is what it is a delta of."""
+        added = np.empty(whole.size, dtype=np.float32)
+        self.added.load_delta(added, start, whole)
         return added

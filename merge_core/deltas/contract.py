@@ -4,12 +4,13 @@ A kind of delta is one file in this folder. A delta fills float32 chunks on requ
 dense tensor: a low-rank delta multiplies only the rows asked for.
 """
 
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.float32]
+Reads = Literal["element", "row", "matrix"]
 
 
 class Loader(Protocol):
@@ -41,3 +42,31 @@ class Delta(Protocol):
         """Memory that `open` takes beyond the chunks it fills."""
 
     def open(self) -> Loader: ...
+
+
+@runtime_checkable
+class ReadsWhole(Protocol):
+    """A delta whose loader may be given whole rows only, as `merge_core.tensors.row_size` counts, or all of them."""
+
+    @property
+    def reads(self) -> Reads: ...
+
+
+def reads_of(delta: Delta) -> Reads:
+    """What a chunk of this delta holds whole; an element may stand alone unless the delta says otherwise."""
+    return delta.reads if isinstance(delta, ReadsWhole) else "element"
+
+
+@runtime_checkable
+class Fitting(Protocol):
+    """A delta that speaks of weights of several shapes: an artefact need not tell the shape of its base."""
+
+    def fit(self, shape: tuple[int, ...]) -> Delta | None:
+        """The same for a weight of this shape; None where it says nothing of such a weight."""
+
+
+def fitted(delta: Delta, shape: tuple[int, ...]) -> Delta | None:
+    """The delta for a weight of this shape; None where it is of another one."""
+    if delta.shape == shape:
+        return delta
+    return delta.fit(shape) if isinstance(delta, Fitting) else None

@@ -13,7 +13,8 @@ class Artefact:
     """One published thing. `deltas` are keyed by weight names as the artefact spells them.
 
     A `complete` artefact (a full checkpoint) speaks of every tensor; anything else leaves what it does not
-    name as the base has it. `new_tensors` are names that may be missing from the base (a trained head).
+    name as the base has it. `new_tensors` are names that may be missing from the base (a trained head);
+    `optional` ones say nothing where the base lacks them (what scales a bias).
     """
 
     format: str
@@ -23,6 +24,7 @@ class Artefact:
     new_tensors: frozenset[str] = frozenset()
     declared_base: str | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:
