@@ -5,17 +5,21 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from kernels.random_drop import rescaled
+from kernels.trim_elect import How
 from merge_core.methods.contract import Chunk, Method, Rows, State, Weights
 from merge_core.methods.dare_linear import dropped
 from merge_core.methods.sparse_rows import Aggregate, elect
+from merge_core.methods.ties import Votes
 
 
 class DareTies(Method):
     """W₀ + λ mean of w_t τ̃_t over those with the sign of Σ w_t τ̃_t, τ̃_t being τ_t thinned out as by dare_linear.
 
     `aggregate` mean is Σ w_t τ̃_t / Σ |w_t| over the agreeing entries, sum leaves the division out, max takes the
-    largest; an entry whose votes cancel stays as in the base. mergekit sums unless told to normalize, lets +
-    win a cancelled vote, draws from global state, and rescales so that the sum of magnitudes stays as it was.
+    largest; an entry whose votes cancel stays as in the base. `votes` frequency elects sign(Σ sign(τ̃_t)) instead.
+    Convention `peft` votes without weights, lets + win a cancelled vote, and divides by the number that agree.
+    mergekit sums unless told to normalize, lets + win a cancelled vote, draws from global state, and rescales so
+    that the sum of magnitudes stays as it was.
     Yu et al., "Language models are super Mario", 2023, https://arxiv.org/abs/2311.03099, section 3.
     """
 
@@ -23,6 +27,8 @@ class DareTies(Method):
     density: float = Field(default=1.0, ge=0.0, le=1.0)
     rescale: bool = True
     aggregate: Aggregate = "mean"
+    convention: Literal["stockpot", "peft"] = "stockpot"
+    votes: Votes = "total"
     space: ClassVar[Literal["weight", "delta"]] = "delta"
     formula: ClassVar[str] = (
         "W₀ + λ mean of w_t τ̃_t over those with sign(Σ w_t τ̃_t), τ̃_t = τ_t / density with probability density, else 0"
@@ -31,5 +37,11 @@ class DareTies(Method):
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         # Votes are taken before the division, which changes no sign: so those that cancel do so exactly.
-        merged = elect(dropped(chunk, self.density, rescale=False), weights, self.aggregate)
+        merged = self._elected(dropped(chunk, self.density, rescale=False), weights)
         return rescaled(merged, self.density) if self.rescale else merged
+
+    def _elected(self, rows: Rows, weights: Weights) -> Rows:
+        if self.convention == "stockpot":
+            return elect(rows, weights, self.aggregate, "frequency" if self.votes == "frequency" else "weighted")
+        how: How = "count" if self.aggregate == "mean" else self.aggregate
+        return elect(rows, weights, how, "frequency" if self.votes == "frequency" else "unweighted", zero_vote_sign=1)

@@ -12,6 +12,7 @@ from merge_core.methods.contract import Chunk, Counts, Method, Partial, Rows, St
 from merge_core.methods.thresholds import Searches, at_least
 
 Convention = Literal["stockpot", "original", "peft", "mergekit"]
+Votes = Literal["total", "frequency"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,16 @@ class Ties(Method):
     """Trim each τ_t to its `density` share of largest entries, elect sign(Σ w_t τ̂_t), merge what agrees.
 
     `stockpot` keeps exactly ⌈density·n⌉ entries (equal magnitudes: lower index wins; density 0 keeps none), and
-    an entry whose votes cancel stays as in the base. `aggregate` mean is Σ w_t τ̂_t / Σ |w_t| over the agreeing
-    entries, sum leaves the division out, max takes the largest. `scope` model draws one threshold over all
-    tensors that some ingredient changes. `original` follows the authors' code: int(density·n)+1 entries and all
-    that equal the last, votes without weights, and the majority sign of the whole for votes that cancel. `peft`
-    keeps int(density·n), lets + win a cancelled vote, and divides by the number that agree. `mergekit` keeps
-    int(density·n) but at least one unless density is 0, votes with weights, and lets + win a cancelled vote, which
-    favours + wherever two models have moved apart by as much; it divides by Σ w_t, where this keeps to Σ |w_t|,
-    so that a negative weight cannot turn the sign or make the sum vanish. Yadav et al., "TIES-Merging", 2023,
-    https://arxiv.org/abs/2306.01708, section 3.2.
+    an entry whose votes cancel stays as in the base. `votes` frequency elects sign(Σ sign(τ̂_t)) instead: one input,
+    one vote, whatever its weight and size (PEFT's majority_sign_method, mergekit's consensus_method count).
+    `aggregate` mean is Σ w_t τ̂_t / Σ |w_t| over the agreeing entries, sum leaves the division out, max takes the
+    largest. `scope` model draws one threshold over all tensors that some ingredient changes. `original` follows the
+    authors' code: int(density·n)+1 entries and all that equal the last, votes without weights, and the majority sign
+    of the whole for votes that cancel. `peft` keeps int(density·n), lets + win a cancelled vote, and divides by the
+    number that agree. `mergekit` keeps int(density·n) but at least one unless density is 0, votes with weights, and
+    lets + win a cancelled vote, which favours + wherever two models have moved apart by as much; it divides by Σ w_t,
+    where this keeps to Σ |w_t|, so that a negative weight cannot turn the sign or make the sum vanish. Yadav et al.,
+    "TIES-Merging", 2023, https://arxiv.org/abs/2306.01708, section 3.2.
     """
 
     name: Literal["ties"] = "ties"
@@ -42,6 +44,7 @@ class Ties(Method):
     aggregate: Literal["mean", "sum", "max"] = "mean"
     scope: Literal["tensor", "model"] = "tensor"
     convention: Convention = "stockpot"
+    votes: Votes = "total"
     space: ClassVar[Literal["weight", "delta"]] = "delta"
     rounds: ClassVar[int] = thresholds.ROUNDS
     formula: ClassVar[str] = "W₀ + λ mean of w_t τ̂_t over those with sign(Σ w_t τ̂_t), τ̂_t = τ_t trimmed to density"
@@ -59,6 +62,12 @@ class Ties(Method):
             return min(max(int(self.density * size), int(self.density > 0.0)), size)
         return min(int(self.density * size) + (self.convention == "original"), size)
 
+    @property
+    def _elect(self) -> Elect:
+        if self.votes == "frequency":
+            return "frequency"
+        return "weighted" if self.convention in ("stockpot", "mergekit") else "unweighted"
+
     def wants_round(self, round_: int, state: State) -> bool:
         return round_ < 2 or self.convention == "original" or state.searches[0].splits_ties
 
@@ -72,7 +81,7 @@ class Ties(Method):
             return thresholds.survey_next(round_, chunk.rows, state.searches, so_far)
         (search,) = state.searches
         cuts = search.cuts(chunk.rows, chunk.start)
-        balance = sign_balance(chunk.rows, weights, search.magnitudes, cuts, chunk.start, "unweighted")
+        balance = sign_balance(chunk.rows, weights, search.magnitudes, cuts, chunk.start, self._elect)
         return Counts(balance if so_far is None else so_far.values + balance)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
@@ -86,6 +95,5 @@ class Ties(Method):
         (search,) = state.searches
         cuts = search.cuts(chunk.rows, chunk.start)
         how: How = "count" if self.convention == "peft" and self.aggregate == "mean" else self.aggregate
-        elect: Elect = "weighted" if self.convention in ("stockpot", "mergekit") else "unweighted"
         zero_vote = {"stockpot": 0, "peft": 1, "mergekit": 1, "original": state.majority or -1}[self.convention]
-        return trim_elect(chunk.rows, weights, search.magnitudes, cuts, chunk.start, how, elect, zero_vote)
+        return trim_elect(chunk.rows, weights, search.magnitudes, cuts, chunk.start, how, self._elect, zero_vote)

@@ -51,11 +51,12 @@ def ties(stack: Tensor, weights: Tensor, settings: Mapping[str, Any]) -> Tensor:
     convention = settings.get("convention", "stockpot")
     kept = torch.stack([_trimmed(row, settings.get("density", 1.0), convention) for row in stack])
     ballots = weights[:, None] * kept if convention == "stockpot" else kept
-    signs = ballots.sum(0).sign()
+    votes = kept.sign() if settings.get("votes") == "frequency" else ballots
+    signs = votes.sum(0).sign()
     if convention != "stockpot":
         majority = float(signs.sum().sign()) or -1.0
         signs = torch.where(signs == 0, 1.0 if convention == "peft" else majority, signs)
-    agrees = ballots * signs > 0
+    agrees = votes * signs > 0
     values = torch.where(agrees, weights[:, None] * kept, 0.0)
     shares = (agrees * (torch.ones_like(weights) if convention == "peft" else weights.abs())[:, None]).sum(0)
     return _aggregated(values, shares, settings.get("aggregate", "mean"))
@@ -129,6 +130,8 @@ TRIALS: dict[str, Sequence[Trial]] = {
         Trial({"density": 0.5, "convention": "original", "scope": "model"}, (1.0, 1.0, 1.0)),
         Trial({"density": 0.5, "convention": "original"}, (1.0, 1.0, 1.0)),
         Trial({"density": 0.3, "convention": "peft"}, (1.0, 0.5, 1.0)),
+        Trial({"density": 0.6, "convention": "peft", "votes": "frequency"}, (1.0, 2.0, 0.5)),
+        Trial({"density": 0.6, "votes": "frequency"}, (1.0, 2.0, 0.5)),
     ],
     "dare_linear": [
         Trial({"density": 0.3}, (1.0, 1.0, 1.0)),
@@ -140,6 +143,8 @@ TRIALS: dict[str, Sequence[Trial]] = {
         Trial({"density": 0.5}, (1.0, 1.0, 1.0)),
         Trial({"density": 0.9, "aggregate": "sum"}, (0.5, 0.25, 1.0), 0.5),
         Trial({"density": 0.5, "aggregate": "max", "rescale": False}, (0.5, -0.25, 1.0)),
+        Trial({"density": 0.5, "convention": "peft"}, (0.5, 2.0, 1.0)),
+        Trial({"density": 0.9, "votes": "frequency"}, (0.5, 2.0, 1.0)),
     ],
     "della_linear": [
         Trial({"density": 0.5}, (1.0, 1.0, 1.0)),

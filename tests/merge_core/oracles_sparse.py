@@ -42,14 +42,17 @@ def breadcrumbs_ties(stack: Tensor, weights: Tensor, settings: Mapping[str, Any]
 
 
 def elected(stack: Tensor, weights: Tensor, settings: Mapping[str, Any]) -> Tensor:
-    """One element at a time in words: those whose weighted change has the sign of the weighted sum."""
+    """One element at a time in words: those whose vote has the sign of the sum of votes."""
     values = weights[:, None] * stack
-    agrees = values * values.sum(0).sign() > 0
+    is_peft = settings.get("convention") == "peft"
+    votes = stack.sign() if settings.get("votes") == "frequency" else stack if is_peft else values
+    signs = votes.sum(0).sign()
+    agrees = votes * torch.where((signs == 0) & is_peft, 1.0, signs) > 0
     chosen = torch.where(agrees, values, 0.0)
     aggregate = settings.get("aggregate", "mean")
     if aggregate == "max":
         return chosen.gather(0, chosen.abs().argmax(0)[None])[0]
-    shares = (agrees * weights.abs()[:, None]).sum(0)
+    shares = (agrees * (torch.ones_like(weights) if is_peft else weights.abs())[:, None]).sum(0)
     return chosen.sum(0) / shares.clamp(min=1e-300) if aggregate == "mean" else chosen.sum(0)
 
 
