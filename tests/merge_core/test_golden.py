@@ -208,7 +208,8 @@ def test_ties_by_the_peft_convention_is_what_peft_makes(name: str, tmp_path: Pat
     inputs = case.part("in.")
     write_model(tmp_path / "base", {"t": torch.zeros_like(inputs["t0"])})
     names = [write_model(tmp_path / name, {"t": tensor}) for name, tensor in sorted(inputs.items())]
-    method = {"name": "ties", "density": case.params["density"], "convention": "peft"}
+    votes = case.params["majority_sign_method"]
+    method = {"name": "ties", "density": case.params["density"], "convention": "peft", "votes": votes}
     found = built(tmp_path, mix(*names, weights=tuple(case.params["weights"]), base="base", method=method))
     case.check({"": found["t"]}, "out.ties")
 

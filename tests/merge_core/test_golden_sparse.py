@@ -1,8 +1,7 @@
 """What the papers' own code drops and prunes, with the masks that it drew, against our arithmetic.
 
 Masks come from torch's generator, which we do not follow; so either an entry is compared under every seed that
-keeps it, or the case's own mask is put in the place of our draws. Not compared: `mag_*`, a trim that is rescaled
-as if it were random, and PEFT's `dare_*`, which drops entries of A and B apart.
+keeps it, or the case's own mask is put in the place of our draws.
 """
 
 from pathlib import Path
@@ -42,6 +41,22 @@ def test_the_original_mask_in_place_of_our_draws_gives_what_dare_gives(name: str
     delta, is_kept = case.tensors["in.delta"].float(), ~case.tensors["in.drop_mask"].bool()
     found = keep(delta, is_kept, 1 - case.params["mask_rate"], case.params["use_rescale"])
     case.check({"": found}, "out.delta")
+
+
+@pytest.mark.parametrize("name", cases("dare", "mag"))
+def test_breadcrumbs_without_outliers_is_what_mergelm_masks_by_magnitude(name: str, tmp_path: Path) -> None:
+    """It drops int(rate · n) entries, and rescales as if at random: here `scale`. Its rate 0 raises; ours drops none."""
+    case = Case(name)
+    delta, rate = case.tensors["in.delta"], case.params["mask_rate"]
+    write_model(tmp_path / "base", {"t": torch.zeros_like(delta)})
+    write_model(tmp_path / "ft", {"t": delta})
+    method = {"name": "breadcrumbs", "gamma": 0.0, "density": 1 - int(rate * delta.numel()) / delta.numel()}
+    scale = 1 / (1 - rate) if case.params["use_rescale"] else 1.0
+    found = built(tmp_path, mix("ft", base="base", method=method, scale=scale))["t"]
+    if "expect" in case.sidecar:
+        assert torch.equal(found, delta)
+    else:
+        case.check({"": found}, "out.delta")
 
 
 def thinned(case: Case, root: Path) -> list[str]:
