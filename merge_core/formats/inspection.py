@@ -8,7 +8,7 @@ from typing import Any, Literal
 from kernels.all_finite import all_finite
 from merge_core.errors import FileError, UnsupportedError
 from merge_core.formats.artefact import Artefact
-from merge_core.formats.reading import read
+from merge_core.formats.reading import reader_of
 from merge_core.formats.safetensors_file import open_tensors, read_json
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
@@ -22,7 +22,10 @@ SCAN = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a repo's files are: a `base`, a `delta`, or just `files` with the `reason` why they are no more."""
+    """What a repo's files are: a `base`, a `delta`, or just `files` with the `reason` why they are no more.
+
+    Files of a known `format` may be no more than files: what acts only at inference time is kept and handed out.
+    """
 
     kind: Literal["base", "delta", "files"]
     format: str
@@ -54,10 +57,13 @@ def _check_finite(stored: StoredTensor) -> None:
 
 def inspect(files: FileTree) -> Inspection:
     """Read headers and configs, and say what the files are. Raises FileError for broken content."""
+    name = "unknown"
     try:
-        artefact = read(files)
+        reader = reader_of(files)
+        name = reader.NAME
+        artefact = reader.read(files)
     except UnsupportedError as error:
-        return Inspection("files", "unknown", str(error), {})
+        return Inspection("files", name, str(error), {})
     return Inspection(artefact.kind, artefact.format, None, _summary(artefact))
 
 

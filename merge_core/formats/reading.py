@@ -9,7 +9,10 @@ from merge_core.sources import FileTree
 
 
 class Reader(Protocol):
-    """What each format's file offers."""
+    """What each format's file offers.
+
+    One that reads a special case of what another recognises names that one in `SPECIAL_CASE_OF`.
+    """
 
     NAME: str
 
@@ -21,14 +24,21 @@ class Reader(Protocol):
 READERS: tuple[Reader, ...] = (checkpoint, peft_lora, diffusers_lora, patch)
 
 
-def read(files: FileTree) -> Artefact:
-    """What the files say, by the one reader that recognises them.
+def reader_of(files: FileTree) -> Reader:
+    """The one reader that recognises the files; that of a special case goes before that of the ordinary one.
 
-    Raises UnsupportedError when no reader does or several do, FileError for broken content.
+    Raises UnsupportedError when no reader does or several do.
     """
-    readers = [reader for reader in READERS if reader.recognises(files)]
+    willing = [reader for reader in READERS if reader.recognises(files)]
+    ordinary = {getattr(reader, "SPECIAL_CASE_OF", None) for reader in willing}
+    readers = [reader for reader in willing if reader.NAME not in ordinary]
     if len(readers) == 1:
-        return readers[0].read(files)
+        return readers[0]
     expected = "a safetensors checkpoint or one of: " + ", ".join(reader.NAME for reader in READERS)
     found = " and ".join(reader.NAME for reader in readers) or ", ".join(sorted(files)[:8]) or "no files"
     raise UnsupportedError("the files are not one known format", found=found, expected=expected)
+
+
+def read(files: FileTree) -> Artefact:
+    """What the files say. Raises UnsupportedError for what is no one known format, FileError for broken content."""
+    return reader_of(files).read(files)
