@@ -10,9 +10,10 @@ from merge_core.not_finite import not_finite
 from merge_core.outputs import OutputSink
 from merge_core.plan import Plan
 from merge_core.plan_tensors import Copy, Merge
-from merge_core.run import Reader, Run
+from merge_core.run import Reader, Run, StoredSum
 from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces
 from merge_core.survey import survey_stages
+from merge_core.survey_records import Memory, SurveyRecords
 
 COPY_BYTES = 1 << 23
 
@@ -24,19 +25,21 @@ def execute(
     threads: int = 2,
     shards: Collection[int] | None = None,
     durable: bool = True,
+    surveys: SurveyRecords | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
     """Build the plan's files in `folder`, and return their paths.
 
     With `shards`, only the shards of those positions, and no side files. `on_progress` gets the output bytes
-    passed over so far and in all, a pass for each survey and one for the merge.
+    passed over so far and in all, a pass for each survey and one for the merge. What surveys find is kept in
+    `surveys`, and not surveyed again: the files are the same.
     Raises CancelledError soon after `cancelled` turns true, and FileError for a tensor whose result is not
     finite; nothing is left in the folder by either.
     """
     chosen = [shard for position, shard in enumerate(plan.shards) if shards is None or position in shards]
     names = [slot.spec.name for shard in chosen for slot in shard.slots]
-    build = _Build(plan, names)
+    build = _Build(plan, names, Memory(surveys, plan.marks))
 
     def check() -> None:
         on_progress(build.progress.done, build.progress.total)
@@ -45,6 +48,7 @@ def execute(
 
     with plan.open_sink(folder, chosen, durable) as sink:
         carry_out(build.groups(sink), threads, check)
+        build.memory.flush()
         on_progress(build.progress.total, build.progress.total)
         return sink.commit(plan.side_files if shards is None else {})
 
@@ -68,7 +72,8 @@ class _Progress:
 class _Build:
     """The tensors to be built, in groups that share their surveys."""
 
-    def __init__(self, plan: Plan, names: list[str]) -> None:
+    def __init__(self, plan: Plan, names: list[str], memory: Memory) -> None:
+        self.memory = memory
         self._tensors = [plan.tensors[name] for name in names]
         self._surveyed = [tensor for tensor in plan.tensors.values() if isinstance(tensor, Merge)]
         self._is_shared = any(_surveys_model(tensor) for tensor in self._surveyed)
@@ -76,8 +81,10 @@ class _Build:
 
     def _surveys_nbytes(self) -> int:
         surveyed = self._surveyed if self._is_shared else [t for t in self._tensors if isinstance(t, Merge)]
-        runs = [inner.merge for merge in surveyed for inner in Run(merge).nested()]
-        return sum(merge.method.rounds * merge.spec.nbytes for merge in runs)
+        levels = _levels([Run(merge) for merge in surveyed])
+        units = [[run.merge for run in unit] for level in levels for unit in _units(level)]
+        unknown = [merge for unit in self.memory.unknown(units) for merge in unit]
+        return sum(merge.method.rounds * merge.spec.nbytes for merge in unknown)
 
     def groups(self, sink: OutputSink) -> Iterator[Stage]:
         if self._is_shared:
@@ -89,19 +96,27 @@ class _Build:
     def _tensor_group(self, merge: Merge, sink: OutputSink) -> Stage:
         run = Run(merge)
         for inner in run.nested():
-            yield from survey_stages([inner], self.progress.finished)
+            yield from self._survey_stages([inner])
         yield self._merge_batch([run], sink)
 
     def _model_group(self, sink: OutputSink) -> Stage:
         """Every merge of the model is surveyed together, then those wanted are built."""
         runs = {merge.spec.name: Run(merge) for merge in self._surveyed}
         for level in _levels(list(runs.values())):
-            yield from survey_stages(level, self.progress.finished)
+            yield from self._survey_stages(level)
         wanted = {tensor.spec.name for tensor in self._tensors}
         yield self._merge_batch([run for name, run in runs.items() if name in wanted], sink)
         for tensor in self._tensors:
             if isinstance(tensor, Copy):
                 yield from self._copy_stage(tensor, sink)
+
+    def _survey_stages(self, level: list[Run]) -> Stage:
+        """The surveys of a level whose results are not known from an earlier build."""
+        units = [unit for unit in _units(level) if not self.memory.recall(unit)]
+        if units:
+            yield from survey_stages([run for unit in units for run in unit], self.progress.finished)
+        for unit in units:
+            self.memory.keep(unit)
 
     def _merge_batch(self, runs: list[Run], sink: OutputSink) -> Batch:
         return Batch([_merge_task(piece, sink, self.progress) for run in runs for piece in pieces(run)])
@@ -109,6 +124,14 @@ class _Build:
     def _copy_stage(self, copy: Copy, sink: OutputSink) -> Stage:
         starts = range(0, copy.spec.nbytes, COPY_BYTES)
         yield Batch([_copy_task(copy, start, sink, self.progress) for start in starts])
+
+
+def _units(level: list[Run]) -> list[list[Run]]:
+    """The runs of a level that share their surveys; none where nothing is surveyed."""
+    method = level[0].merge.method
+    if method.rounds == 0:
+        return []
+    return [level] if method.surveys == "model" else [[run] for run in level]
 
 
 def _surveys_model(merge: Merge) -> bool:
@@ -131,19 +154,19 @@ def _levels(runs: list[Run]) -> list[list[Run]]:
 
 def _merge_task(piece: Piece, sink: OutputSink, progress: _Progress) -> Task:
     def merge() -> None:
-        reader = piece.run.open()
+        result = piece.run.open_result()
         for start, size in piece.chunks():
-            _merge_chunk(piece.run, reader, start, size, sink)
+            _merge_chunk(piece.run, result, start, size, sink)
         progress.finished(piece)
 
     return merge
 
 
-def _merge_chunk(run: Run, reader: Reader, start: int, size: int, sink: OutputSink) -> None:
+def _merge_chunk(run: Run, result: Reader | StoredSum, start: int, size: int, sink: OutputSink) -> None:
     spec = run.merge.spec
-    stored = reader.stored(start, size)
+    stored = result.stored(start, size)
     if not all_finite(stored, spec.dtype.label):
-        raise not_finite(run.merge, reader.chunk(start, size))
+        raise not_finite(run.merge, run.open().chunk(start, size))
     sink.write(spec.name, start * spec.dtype.itemsize, stored)
 
 

@@ -1,14 +1,16 @@
 """One tensor's merge being carried out: what its surveys have found so far, and how its chunks are computed."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.storage import add_scaled_narrow, narrow, widen, widen_difference
-from merge_core.deltas import Loader, Rows
-from merge_core.methods import Chunk, Counts, Partial, State
+from kernels.stored_sum import Stored, stored_delta_sum, stored_sum
+from merge_core.deltas import Loader, ReplacementLoader, Rows
+from merge_core.methods import Chunk, Counts, Partial, State, Weights
 from merge_core.plan import chunk_elements
 from merge_core.plan_tensors import Merge
 
@@ -38,6 +40,11 @@ class Run:
         """A reader for one thread, with room for `elements` at a time."""
         return Reader(self, elements or chunk_elements(self.merge))
 
+    def open_result(self) -> "Reader | StoredSum":
+        """What computes the stored result on one thread, once the surveys are done."""
+        reader = self.open()
+        return StoredSum.of(self, reader.loaders) or reader
+
 
 class Reader:
     """Computes chunks of one run in memory of its own; a `Loader`, so that a merge can be an input."""
@@ -45,18 +52,18 @@ class Reader:
     def __init__(self, run: Run, elements: int) -> None:
         merge = run.merge
         self._run = run
-        self._loaders: list[Loader] = [
+        self.loaders: list[Loader] = [
             entry.open(elements) if isinstance(entry, Run) else entry.open() for entry in run.inputs
         ]
-        self._rows = np.empty(len(self._loaders) * elements, dtype=np.float32)
+        self._rows = np.empty(len(self.loaders) * elements, dtype=np.float32)
         self._base_raw = None if merge.base is None else merge.base.storage()
         self._base = np.empty(elements, dtype=np.float32)
 
     def chunk(self, start: int, size: int) -> Chunk:
         """The ingredients' elements [start, start + size), valid until the next call."""
         merge, base = self._run.merge, self._load_base(start, size)
-        rows = self._rows[: len(self._loaders) * size].reshape(len(self._loaders), size)
-        for loader, row in zip(self._loaders, rows, strict=True):
+        rows = self._rows[: len(self.loaders) * size].reshape(len(self.loaders), size)
+        for loader, row in zip(self.loaders, rows, strict=True):
             if merge.space == "delta":
                 loader.load_delta(row, start, base)
             else:
@@ -100,3 +107,29 @@ class Reader:
         if self._base_raw is None or self._run.merge.base is None:
             return None
         return widen(self._base_raw[start : start + size], self._run.merge.base.spec.dtype.label, self._base[:size])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSum:
+    """A merge that only adds up whole stored tensors: from their bytes to the result's, without float32 in between."""
+
+    merge: Merge
+    inputs: list[Stored]
+    coefficients: Weights
+
+    @classmethod
+    def of(cls, run: Run, loaders: list[Loader]) -> "StoredSum | None":
+        """None where an input is not a whole stored tensor, or the method does more than add up."""
+        coefficients = run.merge.method.combination(run.weights, run.state)
+        inputs = [(loader.raw, loader.label) for loader in loaders if isinstance(loader, ReplacementLoader)]
+        return None if coefficients is None or len(inputs) < len(loaders) else cls(run.merge, inputs, coefficients)
+
+    def stored(self, start: int, size: int) -> NDArray[Any]:
+        """As `Reader.stored`, to the bit."""
+        base, label = self.merge.base, self.merge.spec.dtype.label
+        inputs = [(raw[start : start + size], kind) for raw, kind in self.inputs]
+        if self.merge.space == "weight":
+            return stored_sum(inputs, self.coefficients, label)
+        assert base is not None, "planning refuses a delta method without a base"
+        own = base.storage()[start : start + size], base.spec.dtype.label
+        return stored_delta_sum(own, inputs, self.coefficients, self.merge.scale, label)

@@ -3,20 +3,25 @@
 from merge_core.deltas.absent import Absent
 from merge_core.deltas.composite import Composite
 from merge_core.deltas.contract import Delta, Loader, Reads, Rows, fitted, reads_of
+from merge_core.deltas.decomposed import Decomposed
 from merge_core.deltas.dense import Dense
 from merge_core.deltas.low_rank import LowRank
-from merge_core.deltas.replacement import Replacement
+from merge_core.deltas.replacement import Replacement, ReplacementLoader
+from merge_core.deltas.row_replacement import RowReplacement
 from merge_core.deltas.sparse import Sparse
 
 __all__ = [
     "Absent",
     "Composite",
+    "Decomposed",
     "Delta",
     "Dense",
     "Loader",
     "LowRank",
     "Reads",
     "Replacement",
+    "ReplacementLoader",
+    "RowReplacement",
     "Rows",
     "Sparse",
     "fitted",
