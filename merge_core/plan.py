@@ -5,8 +5,9 @@ No weight is read; only headers, configs and small integer tensors are.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from merge_core.chat_templates import with_template
@@ -29,13 +30,16 @@ ENGINE = "1"
 MOST_SHARDS = 800
 """Every shard is open while it is written, and 1024 open files is what a process often has."""
 
-CHUNK = 1 << 16
-"""Elements that an element-wise method sees at once: small enough for the second-level cache."""
+CHUNK = 1 << 18
+"""Elements that an element-wise method sees at once: so many that writing them is cheap, few enough for the caches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be built, to the byte. `digest` names the result: equal digests, equal files."""
+    """What will be built, to the byte. `digest` names the result: equal digests, equal files.
+
+    `marks` tell the content of the inputs' files, as far as it is known without reading them.
+    """
 
     recipe: Recipe
     tensors: Mapping[str, TensorPlan]
@@ -44,6 +48,7 @@ class Plan:
     warnings: tuple[str, ...]
     digest: str
     open_sink: OpenSink
+    marks: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def total_bytes(self) -> int:
@@ -112,7 +117,7 @@ def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None)
     side_files = made.side_files
     if recipe.chat_template is not None:
         side_files = with_template(side_files, recipe.chat_template, map(opened.source, recipe.sources()))
-    return Plan(recipe, made.tensors, made.shards, side_files, made.notes, digest, made.open_sink)
+    return Plan(recipe, made.tensors, made.shards, side_files, made.notes, digest, made.open_sink, opened.marks())
 
 
 def _metadata(recipe: Recipe) -> dict[str, str]:
