@@ -1,27 +1,30 @@
 """LoRA adapters as PEFT saves them: adapter_config.json beside adapter_model.safetensors.
 
 Names are `base_model.model.<module>.lora_A.weight` and the like; anything without `lora_` in it is a trained
-copy of a module (`modules_to_save`, trained biases) and replaces the base's tensor.
+copy of a module (`modules_to_save`, trained biases) and replaces the base's tensor, or trained rows of it.
 """
 
-from collections.abc import Mapping
+from math import prod
 
-from merge_core.deltas import Composite, Delta, Dense, LowRank, Replacement
+from merge_core.deltas import Decomposed, Delta, Dense, LowRank
 from merge_core.errors import FileError
 from merge_core.formats.artefact import Artefact
-from merge_core.formats.checkpoint import PICKLES, pickled
 from merge_core.formats.lora_factors import check_added, check_pairs, check_product, keyed_once
-from merge_core.formats.peft_lora_config import CONFIG, LoraConfig, Scaling, read_config
-from merge_core.formats.safetensors_file import open_tensors
+from merge_core.formats.peft_adapter import WEIGHTS, Tensors, heads, misfit, open_weights, unknown_part, with_copies
+from merge_core.formats.peft_config import CONFIG
+from merge_core.formats.peft_lora_config import LoraConfig, Scaling, read_config
+from merge_core.formats.trained_tokens import KEYS as TOKEN_KEYS
+from merge_core.formats.trained_tokens import trained_tokens
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
 
 NAME = "peft_lora"
-WEIGHTS = "adapter_model.safetensors"
-PREFIX = "base_model.model."
 A_KEYS = (".lora_A.weight", ".lora_embedding_A")
 B_KEYS = (".lora_B.weight", ".lora_embedding_B")
-BIAS_KEY = ".lora_B.bias"
+BIAS_KEYS = (".lora_B.bias",)
+MAGNITUDE_KEYS = (".lora_magnitude_vector", ".lora_magnitude_vector.weight")
+KEYS = (*A_KEYS, *B_KEYS, *BIAS_KEYS, *MAGNITUDE_KEYS, *TOKEN_KEYS)
+TOKENS_FIELD = "trainable_token_indices"
 
 
 def recognises(files: FileTree) -> bool:
@@ -35,61 +38,60 @@ def read(files: FileTree) -> Artefact:
     weights mean something else (see `peft_lora_config`) and for weights in a pickle.
     """
     config = read_config(files[CONFIG])
-    if WEIGHTS not in files:
-        if any(name.endswith(PICKLES) for name in files):
-            raise pickled(files, WEIGHTS)
-        raise FileError("the adapter's weights are missing", found=sorted(files)[:5], expected=WEIGHTS)
-    tensors = open_tensors(files[WEIGHTS], WEIGHTS)
-    deltas = _read_deltas(keyed_once(((_strip(name), stored) for name, stored in tensors.items()), WEIGHTS), config)
-    heads = frozenset(name for name, delta in deltas.items() if isinstance(delta, Replacement))
-    ranks = sorted({delta.rank for delta in deltas.values() if isinstance(delta, LowRank)})
-    return Artefact(NAME, "delta", deltas, tensors, heads, config.base_model_name_or_path, {"ranks": ranks})
+    return lora_artefact(NAME, open_weights(files), config)
 
 
-def _strip(name: str) -> str:
-    return _without_wrapper(name.removeprefix(PREFIX))
-
-
-def _without_wrapper(name: str) -> str:
-    """A trained copy's name in the base: PEFT's wrappers around a module leave theirs in the name."""
-    return name.replace(".modules_to_save.default.", ".").replace(".modules_to_save.", ".").replace(".base_layer.", ".")
-
-
-def _read_deltas(tensors: Mapping[str, StoredTensor], config: LoraConfig) -> dict[str, Delta]:
-    """The deltas by weight name; a trained copy with a delta on top of it becomes one delta."""
+def lora_artefact(name: str, tensors: Tensors, config: LoraConfig) -> Artefact:
+    """What the tensors, by names without PEFT's prefix, say under a checked config."""
+    _refuse_unknown(tensors)
+    whole = {name: stored for name, stored in tensors.items() if not name.endswith(KEYS)}
     added = _read_added(tensors, config)
-    whole: dict[str, Delta] = {name: Replacement(stored) for name, stored in tensors.items() if ".lora_" not in name}
-    both = {name: _composite(name, tensors[name], delta) for name, delta in added.items() if name in whole}
-    return added | whole | both
+    tokens = trained_tokens(_by_module(tensors, TOKEN_KEYS), config.trainable_token_indices, TOKENS_FIELD)
+    for weight in sorted(tokens.keys() & (added.keys() | whole.keys())):
+        expected = "trained rows, or factors or a copy"
+        raise FileError("a weight is adapted twice", where=f"{WEIGHTS}: '{weight}'", found="both", expected=expected)
+    deltas = with_copies(added, whole) | tokens
+    ranks = sorted({delta.rank for delta in added.values() if isinstance(delta, LowRank)})
+    base = config.base_model_name_or_path
+    return Artefact(name, "delta", deltas, dict(tensors), heads(deltas), base, {"ranks": ranks})
 
 
-def _read_added(tensors: Mapping[str, StoredTensor], config: LoraConfig) -> dict[str, Delta]:
+def _read_added(tensors: Tensors, config: LoraConfig) -> dict[str, Delta]:
     """What the factors, and biases beside them, add to the base."""
     ups, downs = _by_module(tensors, B_KEYS), _by_module(tensors, A_KEYS)
     check_pairs(downs, ups, WEIGHTS)
-    biases = {name.removesuffix(BIAS_KEY): stored for name, stored in tensors.items() if name.endswith(BIAS_KEY)}
+    biases, magnitudes = _by_module(tensors, BIAS_KEYS), _by_module(tensors, MAGNITUDE_KEYS)
+    _check_magnitudes(downs, magnitudes, config)
     scaling = config.scaling(sorted(downs.keys() | biases.keys()))
-    added: dict[str, Delta] = {
-        f"{module}.weight": _low_rank(downs[module], ups[module], scaling[module], config) for module in downs
-    }
+    added: dict[str, Delta] = {}
+    for module, a in downs.items():
+        low_rank = _low_rank(a, ups[module], scaling[module], config)
+        added[f"{module}.weight"] = _decomposed(low_rank, magnitudes.get(module))
     for module, stored in biases.items():
         check_added(stored, WEIGHTS)
         added[f"{module}.bias"] = Dense(stored, scaling[module].scale)
-    _refuse_unknown(tensors)
     return added
 
 
-def _refuse_unknown(tensors: Mapping[str, StoredTensor]) -> None:
+def _refuse_unknown(tensors: Tensors) -> None:
     for name in tensors:
-        if ".lora_" in name and not name.endswith((*A_KEYS, *B_KEYS, BIAS_KEY)):
-            where = f"{WEIGHTS}: tensor '{name}'"
-            expected = "a name that ends in one of " + ", ".join((*A_KEYS, *B_KEYS, BIAS_KEY))
-            raise FileError("an adapter tensor of unknown meaning", where=where, found="neither", expected=expected)
+        if ".lora_" in name and not name.endswith(KEYS):
+            raise unknown_part(name, KEYS)
 
 
-def _by_module(tensors: Mapping[str, StoredTensor], keys: tuple[str, ...]) -> dict[str, StoredTensor]:
-    named = ((name.removesuffix(key), stored) for name, stored in tensors.items() for key in keys if name.endswith(key))
-    return keyed_once(named, WEIGHTS)
+def _check_magnitudes(downs: Tensors, magnitudes: Tensors, config: LoraConfig) -> None:
+    """Raise FileError unless all modules have a magnitude under `use_dora`, and none has one without."""
+    wrong = downs.keys() ^ magnitudes.keys() if config.use_dora else magnitudes.keys()
+    for module in sorted(wrong):
+        found = "a magnitude" if module in magnitudes else "no magnitude"
+        expected = f"one for each pair of factors, with use_dora in {CONFIG}, or none at all"
+        where = f"{WEIGHTS}: module '{module}'"
+        raise FileError("DoRA magnitudes and factors do not agree", where=where, found=found, expected=expected)
+
+
+def _by_module(tensors: Tensors, keys: tuple[str, ...]) -> dict[str, StoredTensor]:
+    ending = {name: next((key for key in keys if name.endswith(key)), None) for name in tensors}
+    return keyed_once(((name.removesuffix(key), tensors[name]) for name, key in ending.items() if key), WEIGHTS)
 
 
 def _low_rank(a: StoredTensor, b: StoredTensor, scaling: Scaling, config: LoraConfig) -> LowRank:
@@ -103,9 +105,12 @@ def _low_rank(a: StoredTensor, b: StoredTensor, scaling: Scaling, config: LoraCo
     return LowRank(a, b, scaling.scale, shape[::-1] if transposed else shape, transposed)
 
 
-def _composite(name: str, copy: StoredTensor, delta: Delta) -> Composite:
-    check_added(copy, WEIGHTS)
-    if copy.spec.shape != delta.shape:
-        found = f"a copy {list(copy.spec.shape)} and a delta {list(delta.shape)}"
-        raise FileError("shapes differ", where=f"{WEIGHTS}: weight '{name}'", found=found, expected="equal shapes")
-    return Composite(Replacement(copy), delta)
+def _decomposed(delta: LowRank, magnitude: StoredTensor | None) -> Delta:
+    """The delta with its magnitude for each output: each row, or each column of a weight that is transposed."""
+    if magnitude is None:
+        return delta
+    check_added(magnitude, WEIGHTS)
+    outputs = delta.lora_b.spec.shape[0]
+    if prod(magnitude.spec.shape) != outputs:
+        raise misfit("magnitude and factors do not fit", (magnitude, delta.lora_b), f"{outputs} magnitudes")
+    return Decomposed(delta, magnitude, 1 if delta.transposed else 0)

@@ -1,32 +1,20 @@
-"""adapter_config.json of a LoRA: rank, alpha and what else changes the meaning of the weights.
+"""adapter_config.json of a LoRA: rank, alpha and what else changes the meaning of the weights."""
 
-A field that we do not know, with a value that switches something on, is refused by name: reading on would
-give wrong weights without a word.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from merge_core.errors import FileError, UnsupportedError
-from merge_core.formats.module_pattern import first_matches
-from merge_core.formats.safetensors_file import read_json
-
-T = TypeVar("T")
-
-CONFIG = "adapter_config.json"
+from merge_core.errors import UnsupportedError
+from merge_core.formats.peft_config import CONFIG, Alpha, PeftConfig, Rank, by_pattern, known_content, validated
+from merge_core.formats.trained_tokens import Indices
 
 HARMLESS = frozenset(
     """
-    alpha_pattern auto_mapping base_model_name_or_path bias corda_config ensure_weight_tying eva_config exclude_modules
-    fan_in_fan_out inference_mode init_lora_weights layers_pattern layers_to_transform loftq_config lora_alpha lora_bias
-    lora_dropout lora_ga_config megatron_config megatron_core modules_to_save peft_type peft_version qalora_group_size r
-    rank_pattern revision runtime_config target_modules task_type use_rslora
-    """.split()  # noqa: SIM905 - a list of thirty quoted names is harder to read
+    alpha_pattern corda_config ensure_weight_tying eva_config fan_in_fan_out init_lora_weights loftq_config lora_alpha
+    lora_bias lora_dropout lora_ga_config megatron_config megatron_core qalora_group_size r rank_pattern runtime_config
+    trainable_token_indices use_dora use_rslora
+    """.split()  # noqa: SIM905 - a list of twenty quoted names is harder to read
 )
 """Fields that either have no say in the merged weight, or are read below."""
 
@@ -34,27 +22,23 @@ INITIAL = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
 """Initialisations that leave the base as it is. Others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) subtract from it,
 so that the adapter is a delta of a base nobody published."""
 
-Alpha = Annotated[float, Field(ge=-(2.0**32), le=2.0**32)]
-Rank = Annotated[int, Field(ge=1, le=65536)]
 
-
-class LoraConfig(BaseModel):
+class LoraConfig(PeftConfig):
     """The fields that decide the delta; formulas as in PEFT's `LoraLayer.update_layer`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, strict=True)
 
     r: Rank
     lora_alpha: Alpha
     use_rslora: bool = False
+    use_dora: bool = False
     fan_in_fan_out: bool = False
     rank_pattern: dict[str, Rank] | None = None
     alpha_pattern: dict[str, Alpha] | None = None
-    base_model_name_or_path: Annotated[str, Field(max_length=4096)] | None = None
+    trainable_token_indices: Indices | None = None
 
     def scaling(self, modules: Sequence[str]) -> dict[str, "Scaling"]:
         """Rank and scale of each module: α/r, or α/√r for rsLoRA (Kalajdzievski 2023, arXiv 2312.03732)."""
-        ranks = _by_pattern(self.rank_pattern, modules, self.r, "rank_pattern")
-        alphas = _by_pattern(self.alpha_pattern, modules, self.lora_alpha, "alpha_pattern")
+        ranks = by_pattern(self.rank_pattern, modules, self.r, "rank_pattern")
+        alphas = by_pattern(self.alpha_pattern, modules, self.lora_alpha, "alpha_pattern")
         return {module: Scaling(ranks[module], self._scale(ranks[module], alphas[module])) for module in modules}
 
     def _scale(self, rank: int, alpha: float) -> float:
@@ -71,33 +55,9 @@ class Scaling:
 
 def read_config(path: Path) -> LoraConfig:
     """Raises FileError for a malformed config, UnsupportedError for a variant whose weights mean something else."""
-    content = read_json(path, CONFIG, most_bytes=1_000_000)
-    _refuse_other_kinds(content)
-    try:
-        return LoraConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{CONFIG}: {'.'.join(str(part) for part in first['loc'])[:200]}"
-        raise FileError(first["msg"], where=where, found=repr(first["input"])[:80]) from error
-
-
-def _refuse_other_kinds(content: dict[str, Any]) -> None:
-    if content.get("peft_type") != "LORA":
-        raise UnsupportedError(
-            "this kind of adapter is not read",
-            where=f"{CONFIG}: peft_type",
-            found=repr(content.get("peft_type"))[:80],
-            expected="LORA",
-        )
-    for field, value in content.items():
-        if field not in HARMLESS and value not in (None, False, "", [], {}):
-            raise UnsupportedError(
-                "this field changes what the weights mean",
-                where=f"{CONFIG}: {field}",
-                found=repr(value)[:80],
-                expected="unset",
-            )
+    content = known_content(path, "LORA", HARMLESS)
     _refuse_changed_base(content.get("init_lora_weights"))
+    return validated(content, LoraConfig)
 
 
 def _refuse_changed_base(initial: object) -> None:
@@ -106,9 +66,3 @@ def _refuse_changed_base(initial: object) -> None:
         message = "the adapter is a delta of a changed base that the file does not hold"
         found = repr(initial)[:80]
         raise UnsupportedError(message, where=f"{CONFIG}: init_lora_weights", found=found, expected=expected)
-
-
-def _by_pattern(patterns: Mapping[str, T] | None, modules: Sequence[str], default: T, field: str) -> dict[str, T]:
-    """Each module's value: that of the first pattern it falls under, or the default."""
-    keys = first_matches(patterns or {}, modules, f"{CONFIG}: {field}")
-    return {module: patterns[keys[module]] if patterns and module in keys else default for module in modules}

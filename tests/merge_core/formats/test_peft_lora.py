@@ -35,6 +35,8 @@ PATTERNS = {
     "alpha_pattern": {r"^encoder\.layer\.(1|7).*query": 5, "value": 0.5},
 }
 
+GPT2_DORA = {"r": 2, "target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True, "use_dora": True}
+
 ADAPTERS: dict[str, tuple[Callable[[], Model], dict[str, Any]]] = {
     "query and value": (bert, QUERY_VALUE),
     "rsLoRA": (bert, QUERY_VALUE | {"use_rslora": True}),
@@ -56,6 +58,15 @@ ADAPTERS: dict[str, tuple[Callable[[], Model], dict[str, Any]]] = {
     "tied embeddings": (gpt2, {"r": 2, "target_modules": ["wte", "c_attn"], "fan_in_fan_out": True}),
     "a new head": (bert_classifier, QUERY_VALUE | {"task_type": "SEQ_CLS"}),
     "convolutions": (Convolutions, {"r": 2, "target_modules": ["one", "two", "point", "three"]}),
+    "some tokens": (llama, {"r": 2, "target_modules": ["q_proj"], "trainable_token_indices": [7, 3, 39]}),
+    "some tokens by name": (bert, QUERY_VALUE | {"trainable_token_indices": {"word_embeddings": [5, 0]}}),
+    "some tokens of tied embeddings": (gpt2, GPT2_DORA | {"use_dora": False, "trainable_token_indices": [1]}),
+    "DoRA": (bert, QUERY_VALUE | {"use_dora": True}),
+    "DoRA with rsLoRA by pattern": (bert, QUERY_VALUE | PATTERNS | {"use_dora": True, "use_rslora": True}),
+    "DoRA of weights stored transposed": (gpt2, GPT2_DORA),
+    "DoRA of embeddings": (bert, {"r": 3, "target_modules": ["word_embeddings"], "use_dora": True}),
+    "DoRA of embeddings, saved beside": (llama, {"r": 3, "target_modules": ["embed_tokens"], "use_dora": True}),
+    "DoRA of convolutions": (Convolutions, {"r": 2, "target_modules": ["one", "two", "three"], "use_dora": True}),
 }
 
 
@@ -102,7 +113,7 @@ def test_half_precision_factors_are_multiplied_in_float32(tmp_path: Path) -> Non
 
 
 REFUSED_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
-    "DoRA": ({"use_dora": True}, "adapter_config.json: use_dora.*found True; expected unset"),
+    "DoRA": ({"use_dora": True}, "query'.*magnitudes and factors do not agree; found no magnitude"),
     "PiSSA": ({"init_lora_weights": "pissa"}, "init_lora_weights.*changed base.*'pissa'.*PEFT converts it to"),
     "fast PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights.*'pissa_niter_4'"),
     "OLoRA": ({"init_lora_weights": "olora"}, "init_lora_weights.*'olora'"),
@@ -111,7 +122,8 @@ REFUSED_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "LoRA-GA": ({"init_lora_weights": "lora_ga"}, "init_lora_weights.*'lora_ga'"),
     "an initialisation to come": ({"init_lora_weights": "quux"}, "init_lora_weights.*'quux'"),
     "single parameters": ({"target_parameters": ["experts.weight"]}, "target_parameters"),
-    "single tokens": ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),
+    "tokens without rows": ({"trainable_token_indices": [1, 2]}, r"trainable_token_indices.*missing; found \[1, 2\]"),
+    "tokens below 0": ({"trainable_token_indices": [-1]}, "trainable_token_indices.*found -1"),
     "repeated layers": ({"layer_replication": [[0, 2], [1, 2]]}, "layer_replication"),
     "activated LoRA": ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens"),
     "Arrow": ({"arrow_config": {"top_k": 2}}, "arrow_config"),
@@ -240,7 +252,11 @@ REFUSED_TENSORS: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
     "a flat A": (replaced(**{"lora_A.weight": torch.ones(4)}), r"not a LoRA factor; found .*float32\[4\]"),
     "A without dimensions": (replaced(**{"lora_A.weight": torch.ones(())}), r"rank differs.*found \[\]"),
     "A of integers": (replaced(**{"lora_A.weight": torch.ones(4, 16).long()}), "not a LoRA factor; found .*int64"),
-    "a magnitude": (added(QUERY + "lora_magnitude_vector", 16), "lora_magnitude_vector.*unknown meaning"),
+    "a magnitude": (added(QUERY + "lora_magnitude_vector", 16), "self.query'.*do not agree; found a magnitude"),
+    "rows of tokens nobody names": (
+        added("base_model.model.embeddings.word_embeddings.token_adapter.trainable_tokens_delta", 2, 16),
+        r"trainable_tokens_delta'.*trained rows do not fit; found \[2, 16\]; expected 0 rows",
+    ),
     "a latent mapping": (added(QUERY + "lora_latent_mapping.weight", 4, 4), "lora_latent_mapping.*unknown meaning"),
     "one module in two spellings": (
         added(QUERY.removeprefix("base_model.model.") + "lora_A.weight", 4, 16),
