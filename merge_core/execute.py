@@ -129,7 +129,7 @@ class _Build:
 def _units(level: list[Run]) -> list[list[Run]]:
     """The runs of a level that share their surveys; none where nothing is surveyed."""
     method = level[0].merge.method
-    if method.rounds == 0:
+    if not any(method.wants_round(round_, None) for round_ in range(method.rounds)):
         return []
     return [level] if method.surveys == "model" else [[run] for run in level]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from merge_core.alignment import align
@@ -34,6 +35,16 @@ class Inputs:
         if name not in self._sources:
             self._sources[name] = self._resolve(name)
         return self._sources[name]
+
+    def marks(self) -> dict[Path, str]:
+        """What tells the content of each file of the opened sources, where somebody knows."""
+        return {
+            file: known[path]
+            for source in self._sources.values()
+            for known in [source.hashes or source.marks]
+            for path, file in source.files.items()
+            if path in known
+        }
 
     def artefact(self, name: str) -> Artefact:
         if name not in self._artefacts:

@@ -1,7 +1,7 @@
 """Where a recipe's inputs come from: a name and its files, wherever they lie on this machine."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from merge_core.errors import NotFoundError
@@ -12,11 +12,15 @@ FileTree = Mapping[str, Path]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One resolved source. `hashes` are the sha256 of the files by path, where somebody keeps them."""
+    """One resolved source. `hashes` are the sha256 of the files by path, where somebody keeps them.
+
+    `marks` tell a file's content from any other that it has had: its hash, or what the disk says of its last change.
+    """
 
     name: str
     files: FileTree
     hashes: Mapping[str, str] | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)
 
 
 Resolve = Callable[[str], Source]

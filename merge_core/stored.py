@@ -1,6 +1,7 @@
 """A tensor where it lies: its spec and a read-only view of its bytes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,16 @@ COMPARED_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredTensor:
-    """One tensor of a file; `data` is a uint8 view of the mapped file, so nothing is read before it is used."""
+    """One tensor of a file; `data` is a uint8 view of the mapped file, so nothing is read before it is used.
+
+    `path` and `begin` say which of the file's bytes these are, where it is a file that somebody may know.
+    """
 
     spec: TensorSpec
     data: NDArray[np.uint8]
     file: str
+    path: Path | None = None
+    begin: int = 0
 
     def storage(self) -> NDArray[Any]:
         """The elements as the kernels take them: 1-D, uint16 for bfloat16 and float16; need not be aligned."""

@@ -32,7 +32,10 @@ def open_tensors(path: Path, file: str | None = None) -> Mapping[str, StoredTens
     header = read_header(path, name)
     data = _map(path) if header.entries else np.empty(0, dtype=np.uint8)
     return MappingProxyType(
-        {entry.spec.name: StoredTensor(entry.spec, data[entry.begin : entry.end], name) for entry in header.entries}
+        {
+            entry.spec.name: StoredTensor(entry.spec, data[entry.begin : entry.end], name, path, entry.begin)
+            for entry in header.entries
+        }
     )
 
 

@@ -98,6 +98,8 @@ class Method(BaseModel):
     """True for a method on weights that reads the base as well; one on deltas needs it in any case."""
     complete_inputs: ClassVar[bool] = True
     """False for a method that is defined on adapters only and refuses full checkpoints."""
+    survey_ignores: ClassVar[frozenset[str]] = frozenset()
+    """Parameters, and "weights", that neither `survey` nor `conclude` reads: what was found holds whatever they are."""
     formula: ClassVar[str]
     source: ClassVar[str]
 
