@@ -4,6 +4,7 @@ from app.jobs.perform import Work
 from app.jobs.staging import close_attempt, open_attempt
 from app.store.records import EVERYBODY, Composition, FileEntry
 from app.store.resolve import StoreResolve
+from app.store.surveys import KeptSurveys
 from merge_core.errors import ConflictError, NotFoundError
 from merge_core.execute import execute
 from merge_core.plan import Plan, make_plan
@@ -23,6 +24,7 @@ def build_shard(work: Work) -> None:
             threads=work.settings.threads,
             shards=[shard],
             durable=False,  # the blob store syncs what it takes
+            surveys=KeptSurveys(work.store, plan.marks.values()),
             on_progress=work.lease.progress,
             cancelled=work.lease.lost,
         )

@@ -11,11 +11,21 @@ from app.store.figures import Figures
 from app.store.jobs import JobRecords
 from app.store.migrate import migrate
 from app.store.repos import RepoRecords
+from app.store.surveys import SurveyKeeping
 from app.store.tokens import TokenRecords
 
 
 class Store(
-    TokenRecords, RepoRecords, BlobRecords, DeltaRecords, CompositionRecords, JobRecords, Adoption, Figures, Deletion
+    TokenRecords,
+    RepoRecords,
+    BlobRecords,
+    DeltaRecords,
+    SurveyKeeping,
+    CompositionRecords,
+    JobRecords,
+    Adoption,
+    Figures,
+    Deletion,
 ):
     """Every subject's questions and changes, each a transaction of its own."""
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -124,6 +125,22 @@ deltas = Table(
     Column("reason", Text),
     Column("summary", Document, nullable=False),
     Column("created_at", Moment, nullable=False, index=True),
+)
+
+# What surveys have found. Their inputs are told once for each bundle of records over the same blobs.
+surveys = Table(
+    "surveys",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("bundle", String(64), nullable=False, index=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+survey_inputs = Table(
+    "survey_inputs",
+    metadata,
+    Column("bundle", String(64), primary_key=True),
+    Column("sha256", ForeignKey("blobs.sha256"), primary_key=True, index=True),
 )
 
 compositions = Table(

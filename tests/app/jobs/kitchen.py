@@ -59,22 +59,22 @@ class Kitchen:
             changes[path] = FileEntry(path, sha256, size)
         self.store.commit(repo, changes, "publish", "me")
 
-    def plan(self, scale: float = 1.0) -> Plan:
+    def plan(self, scale: float = 1.0, method: object = "task_arithmetic") -> Plan:
         """The plan of a merge of two experts into a base, a tensor to a shard."""
         resolve = StoreResolve(self.store, self.blobs, EVERYBODY)
         names = {name: resolve(name).name for name in ("org/base", "team/a", "team/b")}
         wish = {
             "base": names["org/base"],
-            "method": "task_arithmetic",
+            "method": method,
             "scale": scale,
             "ingredients": [{"source": names["team/a"]}, {"source": names["team/b"]}],
             "output": {"max_shard_bytes": SHARD_BYTES},
         }
         return make_plan(Recipe.parse(wish), resolve)
 
-    def compose(self, name: str = "soups/mix", scale: float = 1.0) -> Composition:
+    def compose(self, name: str = "soups/mix", scale: float = 1.0, method: object = "task_arithmetic") -> Composition:
         """Ask for that merge."""
-        plan = self.plan(scale)
+        plan = self.plan(scale, method)
         recipe = plan.recipe.model_dump(mode="json")
         sizes = [shard.nbytes for shard in plan.shards]
         composition = self.store.create_composition(name, recipe, plan.digest, {}, sizes, author="me")
