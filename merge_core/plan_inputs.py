@@ -10,6 +10,7 @@ from merge_core.deltas import Delta, fitted
 from merge_core.errors import RecipeError, StockpotError, nearest
 from merge_core.formats import Artefact, read
 from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
+from merge_core.plan_statistics import Published, published
 from merge_core.plan_tensors import Input, Merge, TensorPlanner
 from merge_core.recipe import Ingredient, Recipe, Stack
 from merge_core.side_files import CARRIED
@@ -94,7 +95,17 @@ def _ingredient(ingredient: Ingredient, base: Artefact | None, opened: Inputs, r
     """One ingredient under the base's names and the recipe's numbers of layers, as far as it is wanted."""
     entry = _open(ingredient, base, opened, recipe, wanted)
     deltas = shifted(entry.deltas, ingredient.layer_shift)
-    return replace(entry, deltas=_chosen(deltas, wanted))
+    statistics = shifted(_published(ingredient, base, opened, recipe), ingredient.layer_shift)
+    return replace(entry, deltas=_chosen(deltas, wanted), statistics=_chosen(statistics, wanted))
+
+
+def _published(ingredient: Ingredient, base: Artefact | None, opened: Inputs, recipe: Recipe) -> Published:
+    """The statistics of an ingredient that the method reads, under the base's names."""
+    if recipe.method.statistic is None:
+        return {}
+    files = opened.source(ingredient.source).files if isinstance(ingredient.source, str) else {}
+    label = f"'{ingredient.source}'" if isinstance(ingredient.source, str) else "a nested recipe"
+    return published(recipe.method, files, label, None if base is None else base.tensors)
 
 
 def _open(ingredient: Ingredient, base: Artefact | None, opened: Inputs, recipe: Recipe, wanted: Wanted) -> Input:

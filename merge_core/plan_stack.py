@@ -1,12 +1,15 @@
 """Runs of layers from several models, put together and renumbered: which part each output tensor comes from."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from merge_core.deltas import Delta
 from merge_core.errors import RecipeError
 from merge_core.layers import Depths, comes_before_layers, layer_of, moved
 from merge_core.plan_tensors import Input, Merge
 from merge_core.recipe import Layers, Stack
+
+Held = TypeVar("Held")
 
 Wanted = Callable[[str], bool]
 """Which of a model's tensors are asked for; the rest need not fit anything."""
@@ -42,9 +45,9 @@ def join(stack: Stack, inputs: Sequence[Input]) -> Input:
     return Input(f"the stack of {label}", joined, complete=True)
 
 
-def shifted(deltas: Mapping[str, Delta | Merge], shift: int) -> dict[str, Delta | Merge]:
+def shifted(deltas: Mapping[str, Held], shift: int) -> dict[str, Held]:
     """The same tensors with layer k + `shift` as layer k; layers before `shift` are left out."""
-    renamed: dict[str, Delta | Merge] = {}
+    renamed: dict[str, Held] = {}
     for name, delta in deltas.items():
         spot = layer_of(name)
         if spot is None or shift == 0:

@@ -1,14 +1,16 @@
 """What happens to each tensor: merged from which inputs, or copied from where. Every mismatch is found here."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from merge_core.deltas import Absent, Delta, Replacement
 from merge_core.errors import RecipeError, nearest
 from merge_core.methods import Method, Space
 from merge_core.methods.linear import Linear
 from merge_core.plan_rules import Rules
+from merge_core.plan_statistics import statistics_of
 from merge_core.recipe import Recipe
+from merge_core.statistics import Values
 from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import BY_LABEL, DType, TensorSpec
 
@@ -24,6 +26,8 @@ class Merge:
     seed: int
     base: StoredTensor | None
     inputs: tuple["Delta | Merge", ...]
+    statistics: tuple[StoredTensor, ...] = ()
+    """One for each input, where the method reads a statistic of this tensor."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -33,6 +37,11 @@ class Merge:
     def space(self) -> Space:
         """What the method sees of each input: weights, or deltas from the base."""
         return self.method.works_on(self.base is not None)
+
+    def statistics_at(self, start: int, size: int) -> tuple[Values, ...]:
+        """What the statistics say of the flat elements [start, start + size)."""
+        statistic = self.method.statistic
+        return () if statistic is None else tuple(statistic.part(stored, start, size) for stored in self.statistics)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +62,7 @@ class Input:
     label: str
     deltas: Mapping[str, "Delta | Merge"]
     complete: bool
+    statistics: Mapping[str, StoredTensor] = field(default_factory=dict)
 
 
 class TensorPlanner:
@@ -111,13 +121,14 @@ class TensorPlanner:
         stored = self.base[name] if self.base is not None and name in self.base else None
         if (
             stored is not None
-            and self.recipe.method.works_on(True) == "delta"
+            and (self.recipe.method.works_on(True) == "delta" or self.recipe.method.statistic is not None)
             and all(isinstance(entry, Absent) for entry in inputs)
         ):
             return Copy(stored.spec, stored)
         method, weights = self.rules.method(name), self.rules.weights(name)
         method.check(list(weights), name)
-        return Merge(frame, method, weights, self.rules.scale(name), self.recipe.seed, stored, inputs)
+        statistics = statistics_of(method, frame, self.inputs)
+        return Merge(frame, method, weights, self.rules.scale(name), self.recipe.seed, stored, inputs, statistics)
 
     def _input(self, entry: Input, name: str, frame: TensorSpec) -> "Delta | Merge":
         delta = entry.deltas.get(name)

@@ -68,7 +68,8 @@ class Reader:
                 loader.load_delta(row, start, base)
             else:
                 loader.load_weight(row, start, base)
-        return Chunk(rows, base, start, merge.spec.name, merge.spec.shape, merge.seed)
+        statistics = merge.statistics_at(start, size)
+        return Chunk(rows, base, start, merge.spec.name, merge.spec.shape, merge.seed, statistics)
 
     def survey(self, round_: int, start: int, size: int, so_far: Counts | None) -> Partial:
         """What the method's survey finds in a chunk."""

@@ -10,6 +10,7 @@ from merge_core.errors import FileError, UnsupportedError
 from merge_core.formats.artefact import Artefact
 from merge_core.formats.reading import reader_of
 from merge_core.formats.safetensors_file import open_tensors, read_json
+from merge_core.formats.statistics import check_statistics
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
 
@@ -62,9 +63,10 @@ def inspect(files: FileTree) -> Inspection:
         reader = reader_of(files)
         name = reader.NAME
         artefact = reader.read(files)
+        statistics = check_statistics(files, artefact)
     except UnsupportedError as error:
         return Inspection("files", name, str(error), {})
-    return Inspection(artefact.kind, artefact.format, None, _summary(artefact))
+    return Inspection(artefact.kind, artefact.format, None, _summary(artefact) | {"statistics": statistics})
 
 
 def _summary(artefact: Artefact) -> dict[str, Any]:

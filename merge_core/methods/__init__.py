@@ -25,6 +25,7 @@ from merge_core.methods.dare_ties import DareTies
 from merge_core.methods.della import Della
 from merge_core.methods.della_linear import DellaLinear
 from merge_core.methods.emr import Emr
+from merge_core.methods.fisher import Fisher
 from merge_core.methods.iso_c import IsoC
 from merge_core.methods.iso_cts import IsoCts
 from merge_core.methods.karcher import Karcher
@@ -39,6 +40,7 @@ from merge_core.methods.passthrough import Passthrough
 from merge_core.methods.pcb import Pcb
 from merge_core.methods.ram import Ram
 from merge_core.methods.ramplus_tl import RamPlusTl
+from merge_core.methods.regmean import RegMean
 from merge_core.methods.sce import Sce
 from merge_core.methods.selma import Selma
 from merge_core.methods.slerp import Slerp
@@ -58,6 +60,8 @@ METHODS: tuple[type[Method], ...] = (
     Karcher,
     ModelStock,
     WiseFt,
+    Fisher,
+    RegMean,
     TaskArithmetic,
     Ties,
     DareLinear,
@@ -94,6 +98,8 @@ AnyMethod = Annotated[
     | Karcher
     | ModelStock
     | WiseFt
+    | Fisher
+    | RegMean
     | TaskArithmetic
     | Ties
     | DareLinear
@@ -139,6 +145,7 @@ def _describe(method: type[Method]) -> dict[str, Any]:
         "space": method.space,
         "reads": method.reads,
         "streams": method.reads != "matrix",
+        "statistic": None if method.statistic is None else method.statistic.file,
         "inputs": {"fewest": method.fewest_inputs, "most": method.most_inputs},
         "parameters": {field: schema[field] for field in schema if field != "name"},
     }

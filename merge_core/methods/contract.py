@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from kernels.all_finite import all_finite
 from kernels.weighted_sum import weighted_sum
 from merge_core.errors import FileError, RecipeError
+from merge_core.statistics import Statistic
 
 Space = Literal["weight", "delta"]
 Reads = Literal["element", "row", "matrix"]
@@ -34,6 +35,8 @@ class Chunk:
     `base` is float32 [elements], None for a recipe without one. `start` is the flat index of the first
     element. A method that reads rows or matrices gets whole rows of `shape`, as
     `merge_core.tensors.row_size` counts them. `merge` may overwrite `rows`; nobody reads them after it.
+    `statistics` has an array for each ingredient where the method reads a statistic that the tensor has: of the
+    same elements, or the whole matrix. It is read only and need not be finite.
     """
 
     rows: Rows
@@ -42,6 +45,7 @@ class Chunk:
     tensor: str
     shape: tuple[int, ...]
     seed: int
+    statistics: tuple[Rows, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,8 @@ class Method(BaseModel):
     """True for a method on weights that reads the base as well; one on deltas needs it in any case."""
     complete_inputs: ClassVar[bool] = True
     """False for a method that is defined on adapters only and refuses full checkpoints."""
+    statistic: ClassVar[Statistic | None] = None
+    """What every ingredient must publish beside its weights."""
     survey_ignores: ClassVar[frozenset[str]] = frozenset()
     """Parameters, and "weights", that neither `survey` nor `conclude` reads: what was found holds whatever they are."""
     formula: ClassVar[str]
@@ -184,6 +190,14 @@ def refuse_zero_sum(weights: list[float], tensor: str) -> None:
             found=f"{weights}, which sum to {total:g}",
             expected="a sum other than 0, or normalize: false",
         )
+
+
+def refuse_negative_weights(weights: list[float], tensor: str) -> None:
+    """Raise RecipeError for weights that are no shares: one below 0, or nothing in all."""
+    if any(weight < 0.0 for weight in weights):
+        message, expected = f"tensor '{tensor}': this method takes no negative weights", "weights of 0 or more"
+        raise RecipeError(message, where="ingredients[].weight", found=f"{weights}", expected=expected)
+    refuse_zero_sum(weights, tensor)
 
 
 def refuse_weights(weights: list[float], tensor: str) -> None:

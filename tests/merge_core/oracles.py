@@ -13,6 +13,7 @@ from tests.merge_core import oracles_averages as averages
 from tests.merge_core import oracles_masks as masks
 from tests.merge_core import oracles_sparse as sparse
 from tests.merge_core import oracles_spectral as spectral
+from tests.merge_core import oracles_statistics as statistics
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ ORACLES: dict[str, Oracle] = {
     "karcher": averages.karcher,
     "model_stock": averages.model_stock,
     "wise_ft": averages.wise_ft,
+    "fisher": statistics.fisher,
+    "regmean": statistics.regmean,
     "sce": averages.sce,
     "arcee_fusion": averages.arcee_fusion,
     "nearswap": averages.nearswap,
@@ -210,6 +213,13 @@ TRIALS: dict[str, Sequence[Trial]] = {
         Trial({}, (1.0, 1.0, 1.0)),
         Trial({"per_row": True}, (1.0, 1.0)),
         Trial({}, (1.0,)),
+    ],
+    "fisher": [Trial({}, (1.0, 1.0, 1.0)), Trial({"floor": 0.5}, (0.5, 0.0, 2.0)), Trial({}, (0.7,))],
+    "regmean": [
+        Trial({}, (1.0, 1.0, 1.0)),
+        Trial({"off_diagonal": 0.5}, (0.5, 0.0, 2.0)),
+        Trial({"off_diagonal": 0.0}, (1.0, 2.0)),
+        Trial({}, (0.7,)),
     ],
     "wise_ft": [Trial({}, (1.0,)), Trial({"alpha": 0.0}, (1.0,)), Trial({"alpha": 1.0}, (1.0,))],
     "sce": [

@@ -31,6 +31,7 @@ from tests.merge_core.building import (
     write_model,
 )
 from tests.merge_core.oracles import ORACLES, TRIALS, Trial, expected
+from tests.merge_core.oracles_statistics import write_statistics
 
 MATRICES = {
     "one": (1, 1),
@@ -120,11 +121,16 @@ def make_inputs(root: Path, count: int, dtypes: tuple[torch.dtype, ...], adapter
         make = _adapter if adapters[i % len(adapters)] else _model
         models.append(make(root / f"m{i}", base, dtypes[(i + 1) % len(dtypes)], seed=100 * (i + 1)))
         names.append(f"m{i}")
+        write_statistics(root / f"m{i}", i, _shapes(base))
     return Inputs(root, base, models, names)
 
 
 def _as_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{name}.weight": tensor for name, tensor in tensors.items()}
+
+
+def _shapes(base: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in _as_weights(base).items()}
 
 
 def _model(folder: Path, base: dict[str, Tensor], dtype: torch.dtype, seed: int) -> dict[str, Tensor]:
@@ -188,6 +194,7 @@ def test_a_method_on_random_values_gives_what_its_oracle_gives(
             write_model(tmp_path / name, _as_weights(tensors))
         else:
             tensors = _random_adapter(tmp_path / name, base, generator)
+        write_statistics(tmp_path / name, len(models), _shapes(base))
         models.append({key: (t - base[key]).double() + base[key].double() for key, t in tensors.items()})
     found = built(tmp_path, Inputs(tmp_path, base, models, names).recipe(method, trial))
     if method.space == "weight":

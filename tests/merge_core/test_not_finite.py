@@ -10,6 +10,7 @@ from merge_core.execute import execute
 from merge_core.methods import METHODS, Method
 from tests.merge_core.building import FLOATS, mix, planned, write_adapter, write_model
 from tests.merge_core.oracles import TRIALS
+from tests.merge_core.oracles_statistics import write_statistics
 
 BAD = [float("nan"), float("inf"), float("-inf")]
 SIZE = 70_000
@@ -35,6 +36,12 @@ def refused(root: Path, recipe: dict[str, object]) -> str:
     return str(failure.value)
 
 
+def write(root: Path, models: dict[str, dict[str, torch.Tensor]]) -> None:
+    for position, (name, tensors) in enumerate(models.items()):
+        write_model(root / name, tensors)
+        write_statistics(root / name, position, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
+
+
 def recipe_of(method: type[Method], settings: dict[str, object], bad: str = "m1") -> dict[str, object]:
     """The models m0 and m1, or the `bad` one where the method takes a single input."""
     names = [bad] if method.most_inputs == 1 and bad != "base" else ["m0", "m1"][: method.most_inputs]
@@ -54,8 +61,7 @@ def test_a_value_that_is_not_finite_is_refused_and_named(
     culprit = min(culprit, f"m{(method.most_inputs or 2) - 1}")
     models = {name: fine(dtype, seed) for seed, name in enumerate(("base", "m0", "m1"))}
     models[culprit]["b"][SPOTS[BAD.index(bad)]] = bad
-    for name, tensors in models.items():
-        write_model(tmp_path / name, tensors)
+    write(tmp_path, models)
     message = refused(tmp_path, recipe_of(method, {}, culprit))
     assert "tensor 'b'" in message
     assert "NaN or infinity" in message
@@ -66,8 +72,7 @@ def test_a_value_that_is_not_finite_is_refused_and_named(
 def test_every_setting_of_a_method_names_the_tensor_that_is_not_finite(method: type[Method], tmp_path: Path) -> None:
     models = {name: fine(torch.bfloat16, seed) for seed, name in enumerate(("base", "m0", "m1"))}
     models["m1"]["c"][SIZE // 2] = float("nan")
-    for name, tensors in models.items():
-        write_model(tmp_path / name, tensors)
+    write(tmp_path, models)
     for number, trial in enumerate(TRIALS[method.title()]):
         (tmp_path / f"{number}").mkdir()
         for name in models:
@@ -83,6 +88,8 @@ def test_a_factor_that_is_not_finite_is_refused_and_named(method: type[Method], 
     write_adapter(tmp_path / "m0", {"b": (a.clone(), b.clone())})
     (a if factor == "lora_A" else b)[1, 1] = float("nan")
     write_adapter(tmp_path / "m1", {"b": (a, b)})
+    for position, name in enumerate(("m0", "m1")):
+        write_statistics(tmp_path / name, position, {"b.weight": (40, 30)})
     message = refused(tmp_path, recipe_of(method, {}))
     assert "tensor 'b.weight'" in message
     assert f"NaN or infinity in ingredient {0 if method.most_inputs == 1 else 1}" in message
