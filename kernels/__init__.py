@@ -11,6 +11,8 @@
     consensus      a sum of task vectors where enough tasks own the entry
     stitch         owned entries of task vectors, averaged over their owners
     competition    how strongly each parameter competes within and between tasks
+    ternary        bitplanes of −, 0 and +: packed, unpacked, added up or elected straight onto a base
+    gap_code       the same near the entropy: gaps in Golomb code, in blocks that decode by themselves
     low_rank_add   out += scale · up · down on any run of elements
     philox         random numbers as a pure function of (seed, name, ingredient, element index)
 

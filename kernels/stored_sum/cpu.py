@@ -21,7 +21,8 @@ KINDS = {"bfloat16": 0, "float16": 1, "float32": 2, "float64": 3}
 
 
 @inlined
-def _load(address: Any, kind: Any, start: Any, out: Any) -> None:
+def load(address: Any, kind: Any, start: Any, out: Any) -> None:
+    """Stored elements from `start` on as float32."""
     if kind == 0:
         bfloats = halves(address, start, out.size)
         for i in range(out.size):
@@ -41,7 +42,8 @@ def _load(address: Any, kind: Any, start: Any, out: Any) -> None:
 
 
 @inlined
-def _save(values: Any, address: Any, kind: Any, start: Any) -> None:
+def save(values: Any, address: Any, kind: Any, start: Any) -> None:
+    """float32 as stored elements from `start` on, rounded once."""
     if kind == 0:
         bfloats = halves(address, start, values.size)
         for i in range(values.size):
@@ -71,7 +73,7 @@ def _add(weight: Any, address: Any, kind: Any, start: Any, is_first: Any, spare:
             for i in range(total.size):
                 total[i] = total[i] + weight * from_bfloat16(raw[i])
         return
-    _load(address, kind, start, spare)
+    load(address, kind, start, spare)
     if is_first:
         for i in range(total.size):
             total[i] = weight * spare[i]
@@ -93,7 +95,7 @@ def _add_difference(
             for i in range(total.size):
                 total[i] = total[i] + weight * (from_bfloat16(raw[i]) - base[i])
         return
-    _load(address, kind, start, spare)
+    load(address, kind, start, spare)
     if is_first:
         for i in range(total.size):
             total[i] = weight * (spare[i] - base[i])
@@ -113,7 +115,7 @@ def stored_sum(
         total, spare = room[0, :length], room[1, :length]
         for k in range(weights.size):
             _add(weights[k], addresses[k], kinds[k], start, k == 0, spare, total)
-        _save(total, out, out_kind, start)
+        save(total, out, out_kind, start)
 
 
 @compiled
@@ -133,9 +135,9 @@ def stored_delta_sum(
     for start in range(0, size, STRETCH):
         length = min(STRETCH, size - start)
         total, spare, widened = room[0, :length], room[1, :length], room[2, :length]
-        _load(base, base_kind, start, widened)
+        load(base, base_kind, start, widened)
         for k in range(weights.size):
             _add_difference(weights[k], addresses[k], kinds[k], start, widened, k == 0, spare, total)
         for i in range(length):
             total[i] = widened[i] + scale * total[i]
-        _save(total, out, out_kind, start)
+        save(total, out, out_kind, start)
