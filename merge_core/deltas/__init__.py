@@ -5,7 +5,10 @@ from merge_core.deltas.composite import Composite
 from merge_core.deltas.contract import Delta, Loader, Reads, Rows, fitted, reads_of
 from merge_core.deltas.decomposed import Decomposed
 from merge_core.deltas.dense import Dense
+from merge_core.deltas.hadamard import Hadamard
+from merge_core.deltas.kronecker import Kronecker
 from merge_core.deltas.low_rank import LowRank
+from merge_core.deltas.product import Product
 from merge_core.deltas.replacement import Replacement, ReplacementLoader
 from merge_core.deltas.row_replacement import RowReplacement
 from merge_core.deltas.sparse import Sparse
@@ -16,8 +19,11 @@ __all__ = [
     "Decomposed",
     "Delta",
     "Dense",
+    "Hadamard",
+    "Kronecker",
     "Loader",
     "LowRank",
+    "Product",
     "Reads",
     "Replacement",
     "ReplacementLoader",

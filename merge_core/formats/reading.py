@@ -3,7 +3,14 @@
 from typing import Protocol
 
 from merge_core.errors import UnsupportedError
-from merge_core.formats import checkpoint, diffusers_lora, patch, peft_lora
+from merge_core.formats import (
+    checkpoint,
+    diffusers_lora,
+    patch,
+    peft_loha,
+    peft_lokr,
+    peft_lora,
+)
 from merge_core.formats.artefact import Artefact
 from merge_core.sources import FileTree
 
@@ -21,7 +28,14 @@ class Reader(Protocol):
     def read(self, files: FileTree) -> Artefact: ...
 
 
-READERS: tuple[Reader, ...] = (checkpoint, peft_lora, diffusers_lora, patch)
+READERS: tuple[Reader, ...] = (
+    checkpoint,
+    peft_lora,
+    peft_loha,
+    peft_lokr,
+    diffusers_lora,
+    patch,
+)
 
 
 def reader_of(files: FileTree) -> Reader:

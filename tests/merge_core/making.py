@@ -59,6 +59,11 @@ def save_base(model: Model, folder: Path) -> Path:
 
 
 def save_adapter(make: Callable[[], Model], root: Path, seed: int = 0, **config: Any) -> dict[str, torch.Tensor]:
+    """A LoRA as `save_peft` writes it."""
+    return save_peft(make, root, peft.LoraConfig(**config), seed)
+
+
+def save_peft(make: Callable[[], Model], root: Path, config: peft.PeftConfig, seed: int = 0) -> dict[str, torch.Tensor]:
     """Write `root`/base and a trained-looking `root`/adapter; what PEFT's own merge makes of the two comes back.
 
     Names of the result are those of the model that was adapted.
@@ -68,7 +73,7 @@ def save_adapter(make: Callable[[], Model], root: Path, seed: int = 0, **config:
     save_base(base, root / "base")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        adapted = peft.get_peft_model(base, peft.LoraConfig(**config))
+        adapted = peft.get_peft_model(base, config)
         disturb(adapted)
         adapted.save_pretrained(root / "adapter")
         return {name: tensor.clone() for name, tensor in adapted.merge_and_unload().state_dict().items()}
