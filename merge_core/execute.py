@@ -136,7 +136,7 @@ def _units(level: list[Run]) -> list[list[Run]]:
 
 def _surveys_model(merge: Merge) -> bool:
     return merge.method.surveys == "model" or any(
-        _surveys_model(entry) for entry in merge.inputs if isinstance(entry, Merge)
+        _surveys_model(entry) for entry in merge.read if isinstance(entry, Merge)
     )
 
 

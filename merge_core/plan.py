@@ -17,12 +17,14 @@ from merge_core.layout import Shard
 from merge_core.methods.contract import Reads
 from merge_core.outputs import ARRANGE, OpenSink, Wish
 from merge_core.plan_inputs import Inputs, plan_recipe
+from merge_core.plan_memory import blocks_bytes, shared_need
 from merge_core.plan_tensors import Copy, Merge, TensorPlan
 from merge_core.recipe import Recipe
 from merge_core.sources import Resolve
 from merge_core.tensors import row_size
 from merge_core.tied_head import check_head
 from merge_core.tokenizers import with_tokenizer
+from merge_core.vocabulary import Opened, align_vocabularies, with_vocabulary
 
 ENGINE = "1"
 """Raised when the same recipe over the same inputs would give other bytes."""
@@ -48,6 +50,7 @@ class Plan:
     warnings: tuple[str, ...]
     digest: str
     open_sink: OpenSink
+    write_bytes: int = 0
     marks: Mapping[Path, str] = field(default_factory=dict)
 
     @property
@@ -56,8 +59,9 @@ class Plan:
 
     @property
     def memory_bytes(self) -> int:
-        """What one thread needs beyond the mapped inputs."""
-        return max((memory_need(tensor) for tensor in self.tensors.values()), default=0)
+        """What a build on one thread needs beyond the mapped inputs; each further thread needs no more than that."""
+        most = max((memory_need(tensor) for tensor in self.tensors.values()), default=0)
+        return most + self.write_bytes + shared_need(self.tensors.values())
 
     def describe(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""
@@ -95,29 +99,44 @@ class Plan:
         }
 
 
-def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None) -> Plan:
+def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None, spent_bytes: int = 0) -> Plan:
     """Resolve and check everything that headers show.
 
     Raises NotFoundError for a source that is not there, FileError for a broken one, UnsupportedError for one
     that cannot be baked into weights, RecipeError where recipe and tensors do not fit, CapacityError for a
-    tensor that needs more than `memory_bytes`.
+    tensor that needs more than `memory_bytes`, of which the process itself takes `spent_bytes`.
     """
     opened = Inputs(resolve)
+    opened.alignment = align_vocabularies(recipe, Opened(opened.source, opened.artefact))
     planner = plan_recipe(recipe, opened)
     tensors = planner.plan()
     donor = opened.source(recipe.sources()[0])
     check_head(tensors, donor, lambda: opened.artefact(donor.name).tensors)
-    if recipe.tokenizer is not None:
+    if isinstance(recipe.tokenizer, str):
         donor = with_tokenizer(donor, opened.source(recipe.tokenizer), map(opened.source, recipe.sources()))
-    wish = Wish(recipe, tensors, planner.base, donor, _metadata(recipe), (*opened.notes, *planner.notes))
+    wish = Wish(recipe, tensors, planner.stored_base, donor, _metadata(recipe), (*opened.notes, *planner.notes))
     made = ARRANGE[recipe.output.kind](wish)
-    _check_memory(made.tensors, memory_bytes)
+    if memory_bytes is not None:
+        spent_bytes += made.write_bytes + shared_need(made.tensors.values())
+        _check_memory(made.tensors, memory_bytes, spent_bytes)
     _check_shards(made.shards, recipe)
     digest = _digest(recipe, opened)
     side_files = made.side_files
+    if opened.alignment is not None:
+        side_files = with_vocabulary(side_files, opened.alignment, donor.name)
     if recipe.chat_template is not None:
         side_files = with_template(side_files, recipe.chat_template, map(opened.source, recipe.sources()))
-    return Plan(recipe, made.tensors, made.shards, side_files, made.notes, digest, made.open_sink, opened.marks())
+    return Plan(
+        recipe,
+        made.tensors,
+        made.shards,
+        side_files,
+        made.notes,
+        digest,
+        made.open_sink,
+        made.write_bytes,
+        opened.marks(),
+    )
 
 
 def _metadata(recipe: Recipe) -> dict[str, str]:
@@ -138,9 +157,10 @@ def memory_need(tensor: TensorPlan, elements: int | None = None) -> int:
     elements = elements or chunk_elements(tensor)
     count = len(tensor.inputs)
     method_own = tensor.method.survey_bytes(count) + tensor.method.work_bytes(tensor.spec.shape, count)
-    own = 4 * elements * (count + 4) + method_own
+    blocks = blocks_bytes(tensor) if tensor.method.surveys == "tensor" else 0
+    own = 4 * elements * (count + 4) + method_own + blocks
     return own + sum(
-        memory_need(entry, elements) if isinstance(entry, Merge) else entry.open_bytes for entry in tensor.inputs
+        memory_need(entry, elements) if isinstance(entry, Merge) else entry.open_bytes for entry in tensor.read
     )
 
 
@@ -158,7 +178,7 @@ def chunk_elements(tensor: Merge) -> int:
 def _units(tensor: Merge) -> Iterator[Reads]:
     """What the method, its inputs and nested recipes see whole: all of them see the same chunks."""
     yield tensor.method.unit
-    for entry in tensor.inputs:
+    for entry in tensor.read:
         if isinstance(entry, Merge):
             yield from _units(entry)
         else:
@@ -172,10 +192,10 @@ def _check_shards(shards: tuple[Shard, ...], recipe: Recipe) -> None:
         raise RecipeError(f"{recipe.output.max_shard_bytes} is too small", where=where, found=found, expected=expected)
 
 
-def _check_memory(tensors: Mapping[str, TensorPlan], memory_bytes: int | None) -> None:
+def _check_memory(tensors: Mapping[str, TensorPlan], memory_bytes: int, spent_bytes: int) -> None:
     for name, tensor in tensors.items():
-        need = memory_need(tensor)
-        if memory_bytes is not None and need > memory_bytes:
+        need = memory_need(tensor) + spent_bytes
+        if need > memory_bytes:
             method = "copy" if isinstance(tensor, Copy) else tensor.method.title()
             raise CapacityError(
                 f"{method} needs more memory than it is given",

@@ -1,26 +1,29 @@
 """A recipe's sources opened and brought under the names of its base: checkpoints, adapters, recipes, stacks."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from merge_core.alignment import align
-from merge_core.deltas import Delta, fitted
+from merge_core.deltas import Delta, Gathered, fitted
 from merge_core.errors import RecipeError, StockpotError, nearest
 from merge_core.formats import Artefact, read
+from merge_core.formats.weights_file import PICKLES
 from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
 from merge_core.plan_statistics import Published, published
-from merge_core.plan_tensors import Input, Merge, TensorPlanner
+from merge_core.plan_tensors import AnyBase, Input, Merge, TensorPlanner
 from merge_core.recipe import Ingredient, Recipe, Stack
 from merge_core.side_files import CARRIED
 from merge_core.sources import Resolve, Source
-from merge_core.stored import StoredTensor
+from merge_core.vocabulary import Alignment
 
-READ = (".safetensors", *CARRIED)
+READ = (".safetensors", *PICKLES, *CARRIED)
 """Endings of the files that have a say in the output; a source's README has none."""
 
 Held = TypeVar("Held")
+Base = Mapping[str, AnyBase]
 
 
 class Inputs:
@@ -30,7 +33,10 @@ class Inputs:
         self._resolve = resolve
         self._sources: dict[str, Source] = {}
         self._artefacts: dict[str, Artefact] = {}
+        self._aligned: dict[str, Artefact] = {}
         self.notes: list[str] = []
+        self.alignment: Alignment | None = None
+        """Set once the vocabularies of all sources are known."""
 
     def source(self, name: str) -> Source:
         if name not in self._sources:
@@ -56,6 +62,22 @@ class Inputs:
                 raise error.within(f"source '{name}'") from error
         return self._artefacts[name]
 
+    def model(self, name: str) -> Artefact:
+        """The artefact with its tokens numbered as in the result."""
+        if self.alignment is None:
+            return self.artefact(name)
+        if name not in self._aligned:
+            self._aligned[name] = self.alignment.artefact(name, self.artefact(name))
+        return self._aligned[name]
+
+    def part(self, source: str | Recipe | Stack) -> "Inputs":
+        """The same sources, for one part of a stack: only its own models fill up each other's gaps."""
+        if self.alignment is None:
+            return self
+        inside = copy(self)
+        inside.alignment, inside._aligned = self.alignment.part(source), {}
+        return inside
+
     def fingerprint(self, name: str) -> list[list[str]]:
         source = self.source(name)
         if source.hashes is not None:
@@ -72,15 +94,15 @@ def plan_recipe(recipe: Recipe, opened: Inputs, wanted: Wanted = every_tensor) -
     inputs = [_ingredient(ingredient, base, opened, recipe, wanted) for ingredient in recipe.ingredients]
     if base is None:
         _check_baseless(recipe, inputs)
-    return TensorPlanner(recipe, None if base is None else _chosen(base.tensors, wanted), inputs)
+    return TensorPlanner(recipe, None if base is None else _chosen(base, wanted), inputs)
 
 
 def _chosen(tensors: Mapping[str, Held], wanted: Wanted) -> Mapping[str, Held]:
     return tensors if wanted is every_tensor else {name: held for name, held in tensors.items() if wanted(name)}
 
 
-def _base(name: str, opened: Inputs) -> Artefact:
-    artefact = opened.artefact(name)
+def _base(name: str, opened: Inputs) -> Base:
+    artefact = opened.model(name)
     if not artefact.complete:
         raise RecipeError(
             "the base is not a full checkpoint",
@@ -88,10 +110,11 @@ def _base(name: str, opened: Inputs) -> Artefact:
             found=f"{artefact.format} in '{name}'",
             expected="a checkpoint",
         )
-    return artefact
+    gathered = {key: delta for key, delta in artefact.deltas.items() if isinstance(delta, Gathered)}
+    return {**artefact.tensors, **gathered}
 
 
-def _ingredient(ingredient: Ingredient, base: Artefact | None, opened: Inputs, recipe: Recipe, wanted: Wanted) -> Input:
+def _ingredient(ingredient: Ingredient, base: Base | None, opened: Inputs, recipe: Recipe, wanted: Wanted) -> Input:
     """One ingredient under the base's names and the recipe's numbers of layers, as far as it is wanted."""
     entry = _open(ingredient, base, opened, recipe, wanted)
     deltas = shifted(entry.deltas, ingredient.layer_shift)
@@ -99,35 +122,39 @@ def _ingredient(ingredient: Ingredient, base: Artefact | None, opened: Inputs, r
     return replace(entry, deltas=_chosen(deltas, wanted), statistics=_chosen(statistics, wanted))
 
 
-def _published(ingredient: Ingredient, base: Artefact | None, opened: Inputs, recipe: Recipe) -> Published:
+def _published(ingredient: Ingredient, base: Base | None, opened: Inputs, recipe: Recipe) -> Published:
     """The statistics of an ingredient that the method reads, under the base's names."""
     if recipe.method.statistic is None:
         return {}
     files = opened.source(ingredient.source).files if isinstance(ingredient.source, str) else {}
     label = f"'{ingredient.source}'" if isinstance(ingredient.source, str) else "a nested recipe"
-    return published(recipe.method, files, label, None if base is None else base.tensors)
+    return published(recipe.method, files, label, base)
 
 
-def _open(ingredient: Ingredient, base: Artefact | None, opened: Inputs, recipe: Recipe, wanted: Wanted) -> Input:
+def _open(ingredient: Ingredient, base: Base | None, opened: Inputs, recipe: Recipe, wanted: Wanted) -> Input:
     source = ingredient.source
     if not isinstance(source, str):
         _check_takes_complete(recipe, "the nested recipe", "a full model")
         is_shifted = ingredient.layer_shift != 0
         return _open_model(source, opened, every_tensor if is_shifted else wanted)
-    artefact = opened.artefact(source)
+    artefact = opened.model(source)
     if artefact.complete:
         _check_takes_complete(recipe, f"'{source}'", artefact.format)
     _note_other_base(artefact, f"'{source}'", recipe, opened)
-    return _aligned(artefact, f"'{source}'", base)
+    entry = _aligned(artefact, f"'{source}'", base)
+    if opened.alignment is not None and not artefact.complete:
+        opened.alignment.check_adapter(entry.label, entry.deltas, base or {})
+    return entry
 
 
 def _open_model(source: str | Recipe | Stack, opened: Inputs, wanted: Wanted) -> Input:
     """A source that is a model by itself, and needs no base beside it."""
     if isinstance(source, Stack):
         parts = enumerate(source.stack)
-        return join(source, [_open_model(part.source, opened, wanted_of(source, at)) for at, part in parts])
+        wanted_parts = [_open_model(part.source, opened.part(part.source), wanted_of(source, at)) for at, part in parts]
+        return join(source, wanted_parts)
     if isinstance(source, str):
-        artefact = opened.artefact(source)
+        artefact = opened.model(source)
         return Input(f"'{source}'", artefact.deltas, artefact.complete)
     planner = plan_recipe(source, opened, wanted)
     merges = {name: planner.as_input(plan) for name, plan in planner.plan().items()}
@@ -152,16 +179,16 @@ def _last_part(name: str) -> str:
     return (name.rpartition("@")[0] or name).rstrip("/").rpartition("/")[2].casefold()
 
 
-def _aligned(artefact: Artefact, label: str, base: Artefact | None) -> Input:
+def _aligned(artefact: Artefact, label: str, base: Base | None) -> Input:
     if base is None:
         return Input(label, artefact.deltas, artefact.complete)
-    names = align(artefact.deltas, base.tensors)
+    names = align(artefact.deltas, base)
     deltas: dict[str, Delta | Merge] = {}
     for name, delta in artefact.deltas.items():
         if name not in names and name in artefact.optional:
             continue
         if name not in names and not artefact.complete and name not in artefact.new_tensors:
-            found, known = f"'{name}' of {label}", nearest(name, base.tensors)
+            found, known = f"'{name}' of {label}", nearest(name, base)
             message = "an adapter tensor lands on no tensor of the base"
             raise RecipeError(message, where="ingredients", found=found, expected=known)
         target = names.get(name, name)
@@ -169,13 +196,13 @@ def _aligned(artefact: Artefact, label: str, base: Artefact | None) -> Input:
             found = f"'{name}' and one more of {label}"
             message = "two tensors mean the same tensor of the base"
             raise RecipeError(message, where=f"tensor '{target}'", found=found, expected="one of them")
-        deltas[target] = _fitted(delta, base.tensors.get(target))
+        deltas[target] = _fitted(delta, base.get(target))
     return Input(label, deltas, artefact.complete)
 
 
-def _fitted(delta: Delta, stored: StoredTensor | None) -> Delta:
+def _fitted(delta: Delta, held: AnyBase | None) -> Delta:
     """The delta for the base's tensor; one that does not fit stays as it is, and is refused with both shapes."""
-    return delta if stored is None else fitted(delta, stored.spec.shape) or delta
+    return delta if held is None else fitted(delta, held.spec.shape) or delta
 
 
 def _check_count(recipe: Recipe) -> None:

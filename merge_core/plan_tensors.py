@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from merge_core.deltas import Absent, Delta, Replacement
+from merge_core.deltas import Absent, Delta, Gathered, Replacement
 from merge_core.errors import RecipeError, nearest
 from merge_core.methods import Method, Space
 from merge_core.methods.linear import Linear
@@ -24,7 +24,7 @@ class Merge:
     weights: tuple[float, ...]
     scale: float
     seed: int
-    base: StoredTensor | None
+    base: "AnyBase | None"
     inputs: tuple["Delta | Merge", ...]
     statistics: tuple[StoredTensor, ...] = ()
     """One for each input, where the method reads a statistic of this tensor."""
@@ -32,6 +32,11 @@ class Merge:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.spec.shape
+
+    @property
+    def read(self) -> tuple["Delta | Merge", ...]:
+        """The inputs, and the base where it is computed as well."""
+        return self.inputs if self.base is None or isinstance(self.base, StoredTensor) else (*self.inputs, self.base)
 
     @property
     def space(self) -> Space:
@@ -53,6 +58,8 @@ class Copy:
 
 
 TensorPlan = Merge | Copy
+AnyBase = StoredTensor | Gathered | Merge
+"""A base's tensor: as it is stored, with its rows in another order, or merged itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ class Input:
 class TensorPlanner:
     """Plans the tensors of one recipe over its opened inputs; `notes` collects what a user should know."""
 
-    def __init__(self, recipe: Recipe, base: Mapping[str, StoredTensor] | None, inputs: Sequence[Input]) -> None:
+    def __init__(self, recipe: Recipe, base: Mapping[str, AnyBase] | None, inputs: Sequence[Input]) -> None:
         self.recipe = recipe
         self.base = base
         self.inputs = inputs
@@ -86,6 +93,12 @@ class TensorPlanner:
     def as_input(self, plan: TensorPlan) -> "Delta | Merge":
         """A planned tensor as an input of the recipe around this one: not rounded in between."""
         return plan if isinstance(plan, Merge) else Replacement(plan.stored)
+
+    @property
+    def stored_base(self) -> Mapping[str, StoredTensor] | None:
+        """The base's tensors, as far as they lie in files as they are."""
+        held = None if self.base is None else self.base.items()
+        return None if held is None else {name: base for name, base in held if isinstance(base, StoredTensor)}
 
     def _shared_names(self) -> Mapping[str, "Delta | Merge"]:
         """Without a base, the first ingredient says which tensors there are."""
@@ -124,7 +137,7 @@ class TensorPlanner:
             and (self.recipe.method.works_on(True) == "delta" or self.recipe.method.statistic is not None)
             and all(isinstance(entry, Absent) for entry in inputs)
         ):
-            return Copy(stored.spec, stored)
+            return self._kept(stored)
         method, weights = self.rules.method(name), self.rules.weights(name)
         method.check(list(weights), name)
         statistics = statistics_of(method, frame, self.inputs)
@@ -157,7 +170,8 @@ class TensorPlanner:
 
     def _equal_everywhere(self, name: str, frame: TensorSpec) -> Copy:
         """An integer or bool tensor: never averaged, so every input that has it must have the same."""
-        stored = None if self.base is None else self.base.get(name)
+        held = None if self.base is None else self.base.get(name)
+        stored = held if isinstance(held, StoredTensor) else None
         for entry in self.inputs:
             delta = entry.deltas.get(name)
             if delta is not None:
@@ -207,7 +221,7 @@ class TensorPlanner:
         """The tensor as the base or one ingredient has it."""
         if isinstance(take, str):
             assert self.base is not None, "a recipe that takes from the base has one"
-            return Copy(self.base[name].spec, self.base[name])
+            return self._kept(self.base[name])
         delta = self.inputs[take].deltas.get(name)
         if isinstance(delta, Replacement):
             return Copy(replace(delta.stored.spec, name=name), delta.stored)
@@ -227,13 +241,19 @@ class TensorPlanner:
         stored = self.base[name] if self.base is not None and name in self.base else None
         if delta is None:
             assert stored is not None, "an absent delta has a base"
-            return Copy(stored.spec, stored)
+            return self._kept(stored)
         if isinstance(delta, Merge):
             return Merge(replace(delta.spec, name=name), Linear(), (1.0,), 1.0, self.recipe.seed, None, (delta,))
         frame = self._frame(name)
         _check_mergeable(frame, self._frame_label())
         inputs = (self._input(entry, name, frame),)
         return Merge(frame, Linear(), (1.0,), 1.0, self.recipe.seed, stored, inputs)
+
+    def _kept(self, held: AnyBase) -> TensorPlan:
+        """The base's tensor as it is."""
+        if isinstance(held, Gathered):
+            return Merge(held.spec, Linear(), (1.0,), 1.0, self.recipe.seed, None, (held,))
+        return Copy(held.spec, held) if isinstance(held, StoredTensor) else held
 
     def _frame(self, name: str) -> TensorSpec:
         """The spec that the output follows: the base's, else that of the first ingredient that has the tensor."""
@@ -242,7 +262,9 @@ class TensorPlanner:
         delta = next(entry.deltas[name] for entry in self.inputs if name in entry.deltas)
         if isinstance(delta, Replacement):
             return replace(delta.stored.spec, name=name)
-        return replace(delta.spec, name=name) if isinstance(delta, Merge) else TensorSpec(name, DType.F32, delta.shape)
+        if isinstance(delta, (Merge, Gathered)):
+            return replace(delta.spec, name=name)
+        return TensorSpec(name, DType.F32, delta.shape)
 
     def _frame_label(self) -> str:
         return f"the base '{self.recipe.base}'" if self.base is not None else self.inputs[0].label

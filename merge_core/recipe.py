@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from merge_core.methods import AnyMethod
 from merge_core.recipe_errors import MOST_INGREDIENTS, misfit, validated
 from merge_core.recipe_rules import Number, Record, TensorRule, listed
+from merge_core.recipe_vocabulary import Tokenizer, Vocabulary
 
 MOST_RULES = 10_000
 
@@ -84,8 +85,8 @@ class Recipe(Record):
     dtype: Literal["same", "float32", "float16", "bfloat16"] = "same"
     seed: int = Field(default=0, strict=True, ge=0, lt=2**63)
     tensors: Annotated[tuple[TensorRule, ...], *listed(0, MOST_RULES)] = ()
-    tokenizer: SourceName | None = None
-    """Whose tokenizer goes along; without it the base's, or the first ingredient's."""
+    tokenizer: Tokenizer | None = None
+    """Whose tokenizer goes along, or which tokens the result has; without it the base's, or the first ingredient's."""
     chat_template: Annotated[str, Field(strict=True, min_length=1, max_length=100_000)] | None = None
     """A template's name, Jinja, or `auto`: the one that most sources have."""
     output: Output = Output()
@@ -150,8 +151,10 @@ class Recipe(Record):
             yield "base", self.base
         for position, ingredient in enumerate(self.ingredients):
             yield from _places(ingredient.source, f"ingredients[{position}].source")
-        if self.tokenizer is not None:
+        if isinstance(self.tokenizer, str):
             yield "tokenizer", self.tokenizer
+        elif self.tokenizer is not None:
+            yield from ((f"tokenizer.{inner}", name) for inner, name in self.tokenizer.places())
 
     def with_sources(self, names: Mapping[str, str]) -> "Recipe":
         """The same recipe with each source renamed; a name that `names` lacks stays."""
@@ -160,7 +163,8 @@ class Recipe(Record):
             for ingredient in self.ingredients
         )
         base = None if self.base is None else names.get(self.base, self.base)
-        tokenizer = None if self.tokenizer is None else names.get(self.tokenizer, self.tokenizer)
+        wish = self.tokenizer
+        tokenizer = wish.with_sources(names) if isinstance(wish, Vocabulary) else names.get(wish or "", wish)
         return self.model_copy(update={"base": base, "ingredients": ingredients, "tokenizer": tokenizer})
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.storage import add_scaled_narrow, narrow, widen, widen_difference
+from kernels.storage import add_scaled_narrow, narrow, widen_difference
 from kernels.stored_sum import Stored, stored_delta_sum, stored_sum
-from merge_core.deltas import Loader, ReplacementLoader, Rows
+from merge_core.deltas import Loader, Replacement, ReplacementLoader, Rows
 from merge_core.methods import Chunk, Counts, Partial, State, Weights
 from merge_core.plan import chunk_elements
 from merge_core.plan_tensors import Merge
+from merge_core.stored import StoredTensor
 
 
 class Run:
@@ -23,10 +24,11 @@ class Run:
         self.weights = np.array(merge.weights, dtype=np.float32)
         self.state: State = None
         self.inputs = [Run(entry) if isinstance(entry, Merge) else entry for entry in merge.inputs]
+        self.base = Run(merge.base) if isinstance(merge.base, Merge) else merge.base
 
     def nested(self) -> Iterator["Run"]:
         """This run and those inside it, the inner ones first: the order in which their surveys happen."""
-        for entry in self.inputs:
+        for entry in (*self.inputs, self.base):
             if isinstance(entry, Run):
                 yield from entry.nested()
         yield self
@@ -34,7 +36,7 @@ class Run:
     @property
     def height(self) -> int:
         """How many levels of runs lie inside this one."""
-        return max((1 + entry.height for entry in self.inputs if isinstance(entry, Run)), default=0)
+        return max((1 + entry.height for entry in (*self.inputs, self.base) if isinstance(entry, Run)), default=0)
 
     def open(self, elements: int | None = None) -> "Reader":
         """A reader for one thread, with room for `elements` at a time."""
@@ -50,13 +52,12 @@ class Reader:
     """Computes chunks of one run in memory of its own; a `Loader`, so that a merge can be an input."""
 
     def __init__(self, run: Run, elements: int) -> None:
-        merge = run.merge
         self._run = run
         self.loaders: list[Loader] = [
             entry.open(elements) if isinstance(entry, Run) else entry.open() for entry in run.inputs
         ]
         self._rows = np.empty(len(self.loaders) * elements, dtype=np.float32)
-        self._base_raw = None if merge.base is None else merge.base.storage()
+        self._base_loader = _base_loader(run, elements)
         self._base = np.empty(elements, dtype=np.float32)
 
     def chunk(self, start: int, size: int) -> Chunk:
@@ -105,9 +106,18 @@ class Reader:
         widen_difference(self.merged(start, out.size), "float32", base, out)
 
     def _load_base(self, start: int, size: int) -> Rows | None:
-        if self._base_raw is None or self._run.merge.base is None:
+        if self._base_loader is None:
             return None
-        return widen(self._base_raw[start : start + size], self._run.merge.base.spec.dtype.label, self._base[:size])
+        self._base_loader.load_weight(self._base[:size], start, None)
+        return self._base[:size]
+
+
+def _base_loader(run: Run, elements: int) -> Loader | None:
+    if isinstance(run.base, Run):
+        return run.base.open(elements)
+    if isinstance(run.base, StoredTensor):
+        return Replacement(run.base).open()
+    return None if run.base is None else run.base.open()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,8 @@ class StoredSum:
         """None where an input is not a whole stored tensor, or the method does more than add up."""
         coefficients = run.merge.method.combination(run.weights, run.state)
         inputs = [(loader.raw, loader.label) for loader in loaders if isinstance(loader, ReplacementLoader)]
-        return None if coefficients is None or len(inputs) < len(loaders) else cls(run.merge, inputs, coefficients)
+        is_stored = len(inputs) == len(loaders) and (run.base is None or isinstance(run.base, StoredTensor))
+        return cls(run.merge, inputs, coefficients) if coefficients is not None and is_stored else None
 
     def stored(self, start: int, size: int) -> NDArray[Any]:
         """As `Reader.stored`, to the bit."""
@@ -131,6 +142,6 @@ class StoredSum:
         inputs = [(raw[start : start + size], kind) for raw, kind in self.inputs]
         if self.merge.space == "weight":
             return stored_sum(inputs, self.coefficients, label)
-        assert base is not None, "planning refuses a delta method without a base"
+        assert isinstance(base, StoredTensor), "planning refuses a delta method without a base"
         own = base.storage()[start : start + size], base.spec.dtype.label
         return stored_delta_sum(own, inputs, self.coefficients, self.merge.scale, label)

@@ -5,6 +5,7 @@ from merge_core.deltas.composite import Composite
 from merge_core.deltas.contract import Delta, Loader, Reads, Rows, fitted, reads_of
 from merge_core.deltas.decomposed import Decomposed
 from merge_core.deltas.dense import Dense
+from merge_core.deltas.gathered import Gathered
 from merge_core.deltas.hadamard import Hadamard
 from merge_core.deltas.kronecker import Kronecker
 from merge_core.deltas.low_rank import LowRank
@@ -19,6 +20,7 @@ __all__ = [
     "Decomposed",
     "Delta",
     "Dense",
+    "Gathered",
     "Hadamard",
     "Kronecker",
     "Loader",
