@@ -11,6 +11,7 @@ from merge_core.deltas import Delta, Gathered, fitted
 from merge_core.errors import RecipeError, StockpotError, nearest
 from merge_core.formats import Artefact, read
 from merge_core.formats.weights_file import PICKLES
+from merge_core.formats.weights_file import PICKLES
 from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
 from merge_core.plan_statistics import Published, published
 from merge_core.plan_tensors import AnyBase, Input, Merge, TensorPlanner
@@ -198,6 +199,14 @@ def _aligned(artefact: Artefact, label: str, base: Base | None) -> Input:
             raise RecipeError(message, where=f"tensor '{target}'", found=found, expected="one of them")
         deltas[target] = _fitted(delta, base.get(target))
     return Input(label, deltas, artefact.complete)
+
+
+def _settled(artefact: Artefact, label: str, base: Mapping[str, StoredTensor]) -> Artefact:
+    """The artefact with what only the base shows of it."""
+    try:
+        return artefact if artefact.settle is None else artefact.settle(base)
+    except StockpotError as error:
+        raise error.within(label) from error
 
 
 def _fitted(delta: Delta, held: AnyBase | None) -> Delta:

@@ -1,6 +1,6 @@
 """What a reader makes of a repo's files: deltas by the name of the weight they touch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +25,8 @@ class Artefact:
     declared_base: str | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
+    settle: "Callable[[Mapping[str, StoredTensor]], Artefact] | None" = None
+    """Makes the artefact that only the base's tensors show: which weight a position means, or what a mask keeps."""
 
     @property
     def complete(self) -> bool:

@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 from merge_core.deltas import Composite, Delta, Replacement, fitted
 from merge_core.errors import FileError
-from merge_core.formats.checkpoint import PICKLES, pickled
 from merge_core.formats.lora_factors import check_added, keyed_once
-from merge_core.formats.safetensors_file import open_tensors
+from merge_core.formats.weights_file import open_weights as open_file
+from merge_core.formats.weights_file import present
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
 
@@ -21,14 +21,14 @@ Parts = dict[str, StoredTensor]
 def open_weights(files: FileTree) -> dict[str, StoredTensor]:
     """The adapter's tensors by their names without PEFT's prefix and wrappers.
 
-    Raises FileError when they are missing or broken, UnsupportedError for weights in a pickle.
+    A pickle is read where there is no safetensors file. Raises FileError when they are missing or broken,
+    UnsupportedError for a pickle of more than tensors.
     """
-    if WEIGHTS not in files:
-        if any(name.endswith(PICKLES) for name in files):
-            raise pickled(files, WEIGHTS)
+    file = present(files, "adapter_model")
+    if file is None:
         raise FileError("the adapter's weights are missing", found=sorted(files)[:5], expected=WEIGHTS)
-    tensors = open_tensors(files[WEIGHTS], WEIGHTS)
-    return keyed_once(((_strip(name), stored) for name, stored in tensors.items()), WEIGHTS)
+    tensors = open_file(files[file], file)
+    return keyed_once(((_strip(name), stored) for name, stored in tensors.items()), file)
 
 
 def _strip(name: str) -> str:

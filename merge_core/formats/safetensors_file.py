@@ -30,7 +30,7 @@ def open_tensors(path: Path, file: str | None = None) -> Mapping[str, StoredTens
     """Every tensor of the file by name, in file order, as views of its mapping."""
     name = file or path.name
     header = read_header(path, name)
-    data = _map(path) if header.entries else np.empty(0, dtype=np.uint8)
+    data = map_file(path) if header.entries else np.empty(0, dtype=np.uint8)
     return MappingProxyType(
         {
             entry.spec.name: StoredTensor(entry.spec, data[entry.begin : entry.end], name, path, entry.begin)
@@ -39,7 +39,8 @@ def open_tensors(path: Path, file: str | None = None) -> Mapping[str, StoredTens
     )
 
 
-def _map(path: Path) -> NDArray[np.uint8]:
+def map_file(path: Path) -> NDArray[np.uint8]:
+    """The bytes of a file that is not empty, read when they are looked at."""
     with path.open("rb") as stream:
         mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     return np.frombuffer(mapping, dtype=np.uint8)

@@ -8,10 +8,12 @@ from typing import Any
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from merge_core.errors import FileError, InputError, RecipeError, UnsupportedError
 from merge_core.formats import read
 from merge_core.sources import folder_source
+from merge_core.stored import same_values
 from tests.merge_core.building import built, mix, planned, relative_rms
 from tests.merge_core.making import (
     Convolutions,
@@ -296,10 +298,13 @@ def test_a_shape_that_the_base_lacks_is_refused_with_model_tensor_found_and_expe
         planned(adapter.parent, mix("adapter", base="base", method="task_arithmetic"))
 
 
-def test_weights_in_a_pickle_are_refused_unread(adapter: Path) -> None:
-    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
-    with pytest.raises(UnsupportedError, match=r"pickle are not read; found adapter_model\.bin"):
-        read(folder_source(str(adapter)).files)
+def test_weights_in_a_pickle_are_read_where_there_is_no_safetensors_file(adapter: Path) -> None:
+    expected = read(folder_source(str(adapter)).files)
+    torch.save(load_file(adapter / "adapter_model.safetensors"), adapter / "adapter_model.bin")
+    (adapter / "adapter_model.safetensors").unlink()
+    found = read(folder_source(str(adapter)).files)
+    assert found.deltas.keys() == expected.deltas.keys()
+    assert all(same_values(found.tensors[name], stored) for name, stored in expected.tensors.items())
 
 
 def test_an_adapter_without_weights_is_refused(adapter: Path) -> None:

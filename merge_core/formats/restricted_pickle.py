@@ -1,0 +1,216 @@
+"""Pickles read without running them: an interpreter of the harmless opcodes, with bounds on everything.
+
+Python's own unpickler imports and calls what a pickle names. Here a pickle can make numbers, texts, lists,
+tuples, dicts, and the records of `pickle_objects`; any other opcode or name is refused.
+"""
+
+import io
+import pickletools
+from collections.abc import Callable
+from typing import Any
+
+from merge_core.errors import FileError, UnsupportedError
+from merge_core.formats.pickle_objects import FUNCTIONS, find, misused, settle
+
+MOST_BYTES = 100_000_000
+MOST_OPCODES = 5_000_000
+"""A checkpoint has some forty opcodes for each tensor."""
+MOST_DEPTH = 100
+"""Marks open at a time: what torch writes has a handful."""
+MOST_DIGITS = 30
+
+Persistent = Callable[[object], Any]
+"""Makes a storage of a persistent id."""
+
+CALLABLE = frozenset(map(id, FUNCTIONS.values()))
+
+PUSHES = frozenset(
+    """
+    INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES
+    SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    """.split()  # noqa: SIM905 - a list of nineteen quoted names is harder to read
+)
+CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+}
+TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+IGNORED = ("PROTO", "FRAME")
+
+
+def interpret(data: bytes, file: str, persistent: Persistent, start: int = 0) -> tuple[Any, int]:
+    """The value of the pickle that starts at `start`, and where it ends.
+
+    Raises FileError for a broken one, UnsupportedError for one that wants more than data.
+    """
+    if len(data) - start > MOST_BYTES:
+        found, expected = f"{len(data)} bytes", f"at most {MOST_BYTES}"
+        raise FileError("the pickle is too large", where=file, found=found, expected=expected)
+    stream = io.BytesIO(data)
+    stream.seek(start)
+    machine = _Machine(file, persistent)
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            if count > MOST_OPCODES:
+                raise FileError("the pickle is too long", where=file, expected=f"at most {MOST_OPCODES} steps")
+            if opcode.name == "STOP":
+                return machine.pop(), stream.tell()
+            machine.step(opcode.name, argument)
+    except (ValueError, IndexError, OverflowError) as error:
+        # pickletools' own words for a cut or malformed argument.
+        raise FileError("the pickle is broken", where=file, found=str(error)[:200]) from error
+    raise FileError("the pickle is broken", where=file, found="no end", expected="STOP")
+
+
+class _Machine:
+    """The unpickler's stack and memo."""
+
+    def __init__(self, file: str, persistent: Persistent) -> None:
+        self._file = file
+        self._persistent = persistent
+        self._stack: list[Any] = []
+        self._marked: list[list[Any]] = []
+        self._memo: dict[int, Any] = {}
+        self._steps: dict[str, Callable[[Any], None]] = {
+            "MARK": self._mark,
+            "POP": self._drop,
+            "POP_MARK": lambda _: self._to_mark().clear(),
+            "DUP": lambda _: self._stack.append(self._top()),
+            "TUPLE": lambda _: self._push_marked(tuple),
+            "LIST": lambda _: self._push_marked(list),
+            "DICT": self._dict,
+            "APPEND": self._append,
+            "APPENDS": lambda _: self._extend(self._to_mark()),
+            "SETITEM": lambda _: self._update(self._last(2)),
+            "SETITEMS": lambda _: self._update(self._to_mark()),
+            "GLOBAL": lambda argument: self._global(*argument.split(" ", 1)),
+            "STACK_GLOBAL": self._stack_global,
+            "REDUCE": self._reduce,
+            "BUILD": self._build,
+            "BINPERSID": self._load,
+        }
+
+    def step(self, name: str, argument: Any) -> None:
+        if name in PUSHES:
+            self._push(argument)
+        elif name in CONSTANTS:
+            self._stack.append(CONSTANTS[name]())
+        elif name in TUPLES:
+            self._stack.append(tuple(self._last(TUPLES[name])))
+        elif name in self._steps:
+            self._steps[name](argument)
+        elif name not in IGNORED:
+            self._remember(name, argument)
+
+    def pop(self) -> Any:
+        if not self._stack:
+            raise self._broken("nothing on the stack")
+        return self._stack.pop()
+
+    def _push(self, argument: Any) -> None:
+        if isinstance(argument, int) and abs(argument) >= 10**MOST_DIGITS:
+            raise self._broken(f"an integer of more than {MOST_DIGITS} digits")
+        self._stack.append(argument)
+
+    def _remember(self, name: str, argument: Any) -> None:
+        if name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            self._memo[argument] = self._top()
+        elif name == "MEMOIZE":
+            self._memo[len(self._memo)] = self._top()
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            if argument not in self._memo:
+                raise self._broken(f"no memo {argument}")
+            self._stack.append(self._memo[argument])
+        else:
+            message, expected = "the pickle does more than hold data", "tensors in dicts, lists and tuples"
+            raise UnsupportedError(message, where=self._file, found=f"opcode {name}", expected=expected)
+
+    def _mark(self, _: Any) -> None:
+        if len(self._marked) >= MOST_DEPTH:
+            raise self._broken(f"nested deeper than {MOST_DEPTH}")
+        self._marked.append(self._stack)
+        self._stack = []
+
+    def _to_mark(self) -> list[Any]:
+        if not self._marked:
+            raise self._broken("no mark")
+        items, self._stack = self._stack, self._marked.pop()
+        return items
+
+    def _push_marked(self, make: Callable[[list[Any]], Any]) -> None:
+        items = self._to_mark()
+        self._stack.append(make(items))
+
+    def _load(self, _: Any) -> None:
+        identity = self.pop()
+        self._stack.append(self._persistent(identity))
+
+    def _append(self, _: Any) -> None:
+        item = self.pop()
+        self._extend([item])
+
+    def _drop(self, _: Any) -> None:
+        """POP takes the last value, or a mark where there is none above it."""
+        if self._stack:
+            self._stack.pop()
+        else:
+            self._to_mark()
+
+    def _top(self) -> Any:
+        if not self._stack:
+            raise self._broken("nothing on the stack")
+        return self._stack[-1]
+
+    def _last(self, count: int) -> list[Any]:
+        if len(self._stack) < count:
+            raise self._broken("too little on the stack")
+        items = self._stack[-count:]
+        del self._stack[-count:]
+        return items
+
+    def _dict(self, _: Any) -> None:
+        items = self._to_mark()
+        self._stack.append({})
+        self._update(items)
+
+    def _extend(self, items: list[Any]) -> None:
+        target = self._top()
+        if not isinstance(target, list):
+            raise self._broken(f"an entry for a {type(target).__name__}")
+        target.extend(items)
+
+    def _update(self, items: list[Any]) -> None:
+        target = self._top()
+        if not isinstance(target, dict) or len(items) % 2:
+            raise self._broken(f"a key for a {type(target).__name__}")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # Hashing a tuple descends into it, as deep as it goes.
+            if type(key) not in (str, int):
+                raise self._broken(f"a {type(key).__name__} as a key")
+            target[key] = value
+
+    def _global(self, module: str, name: str) -> None:
+        self._stack.append(find(module, name, self._file))
+
+    def _stack_global(self, _: Any) -> None:
+        module, name = self._last(2)
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise self._broken("a global without a name")
+        self._global(module, name)
+
+    def _reduce(self, _: Any) -> None:
+        function, arguments = self._last(2)
+        if id(function) not in CALLABLE or not isinstance(arguments, tuple):
+            raise misused("REDUCE", self._file, f"a call of a {type(function).__name__}")
+        self._stack.append(function(arguments, self._file))
+
+    def _build(self, _: Any) -> None:
+        state = self.pop()
+        settle(self._top(), state, self._file)
+
+    def _broken(self, found: str) -> FileError:
+        return FileError("the pickle is broken", where=self._file, found=found, expected="what torch.save writes")
