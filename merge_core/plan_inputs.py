@@ -11,13 +11,13 @@ from merge_core.deltas import Delta, Gathered, fitted
 from merge_core.errors import RecipeError, StockpotError, nearest
 from merge_core.formats import Artefact, read
 from merge_core.formats.weights_file import PICKLES
-from merge_core.formats.weights_file import PICKLES
 from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
 from merge_core.plan_statistics import Published, published
 from merge_core.plan_tensors import AnyBase, Input, Merge, TensorPlanner
 from merge_core.recipe import Ingredient, Recipe, Stack
 from merge_core.side_files import CARRIED
 from merge_core.sources import Resolve, Source
+from merge_core.stored import StoredTensor
 from merge_core.vocabulary import Alignment
 
 READ = (".safetensors", *PICKLES, *CARRIED)
@@ -183,6 +183,7 @@ def _last_part(name: str) -> str:
 def _aligned(artefact: Artefact, label: str, base: Base | None) -> Input:
     if base is None:
         return Input(label, artefact.deltas, artefact.complete)
+    artefact = _settled(artefact, label, base)
     names = align(artefact.deltas, base)
     deltas: dict[str, Delta | Merge] = {}
     for name, delta in artefact.deltas.items():
@@ -201,10 +202,11 @@ def _aligned(artefact: Artefact, label: str, base: Base | None) -> Input:
     return Input(label, deltas, artefact.complete)
 
 
-def _settled(artefact: Artefact, label: str, base: Mapping[str, StoredTensor]) -> Artefact:
+def _settled(artefact: Artefact, label: str, base: Base) -> Artefact:
     """The artefact with what only the base shows of it."""
+    stored = {name: held for name, held in base.items() if isinstance(held, StoredTensor)}
     try:
-        return artefact if artefact.settle is None else artefact.settle(base)
+        return artefact if artefact.settle is None else artefact.settle(stored)
     except StockpotError as error:
         raise error.within(label) from error
 
