@@ -1,14 +1,16 @@
 """The one loop from plan to bytes."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from threading import Lock
 
 from kernels.all_finite import all_finite
 from merge_core.errors import CancelledError
+from merge_core.factorise import FactorSink, factorise
 from merge_core.not_finite import not_finite
 from merge_core.outputs import OutputSink
 from merge_core.plan import Plan
+from merge_core.plan_factors import Built, Factors, merge_of
 from merge_core.plan_tensors import Copy, Merge
 from merge_core.run import Reader, Run, StoredSum
 from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces
@@ -74,13 +76,13 @@ class _Build:
 
     def __init__(self, plan: Plan, names: list[str], memory: Memory) -> None:
         self.memory = memory
-        self._tensors = [plan.tensors[name] for name in names]
-        self._surveyed = [tensor for tensor in plan.tensors.values() if isinstance(tensor, Merge)]
+        self._tensors = list(dict.fromkeys(plan.tensors[name] for name in names))
+        self._surveyed = _merges(plan.tensors.values())
         self._is_shared = any(_surveys_model(tensor) for tensor in self._surveyed)
         self.progress = _Progress(self._surveys_nbytes() + sum(tensor.spec.nbytes for tensor in self._tensors))
 
     def _surveys_nbytes(self) -> int:
-        surveyed = self._surveyed if self._is_shared else [t for t in self._tensors if isinstance(t, Merge)]
+        surveyed = self._surveyed if self._is_shared else _merges(self._tensors)
         levels = _levels([Run(merge) for merge in surveyed])
         units = [[run.merge for run in unit] for level in levels for unit in _units(level)]
         unknown = [merge for unit in self.memory.unknown(units) for merge in unit]
@@ -93,19 +95,23 @@ class _Build:
         for tensor in self._tensors:
             yield self._copy_stage(tensor, sink) if isinstance(tensor, Copy) else self._tensor_group(tensor, sink)
 
-    def _tensor_group(self, merge: Merge, sink: OutputSink) -> Stage:
-        run = Run(merge)
+    def _tensor_group(self, tensor: Merge | Factors, sink: OutputSink) -> Stage:
+        run = Run(tensor.merge if isinstance(tensor, Factors) else tensor)
         for inner in run.nested():
             yield from self._survey_stages([inner])
-        yield self._merge_batch([run], sink)
+        yield (
+            self._factor_batch([(tensor, run)], sink) if isinstance(tensor, Factors) else self._merge_batch([run], sink)
+        )
 
     def _model_group(self, sink: OutputSink) -> Stage:
         """Every merge of the model is surveyed together, then those wanted are built."""
         runs = {merge.spec.name: Run(merge) for merge in self._surveyed}
         for level in _levels(list(runs.values())):
             yield from self._survey_stages(level)
-        wanted = {tensor.spec.name for tensor in self._tensors}
+        wanted = {tensor.spec.name for tensor in self._tensors if isinstance(tensor, Merge)}
         yield self._merge_batch([run for name, run in runs.items() if name in wanted], sink)
+        factors = [tensor for tensor in self._tensors if isinstance(tensor, Factors)]
+        yield self._factor_batch([(tensor, runs[tensor.spec.name]) for tensor in factors], sink)
         for tensor in self._tensors:
             if isinstance(tensor, Copy):
                 yield from self._copy_stage(tensor, sink)
@@ -121,6 +127,9 @@ class _Build:
     def _merge_batch(self, runs: list[Run], sink: OutputSink) -> Batch:
         return Batch([_merge_task(piece, sink, self.progress) for run in runs for piece in pieces(run)])
 
+    def _factor_batch(self, pairs: list[tuple[Factors, Run]], sink: OutputSink) -> Batch:
+        return Batch([_factor_task(factors, run, sink, self.progress) for factors, run in pairs])
+
     def _copy_stage(self, copy: Copy, sink: OutputSink) -> Stage:
         starts = range(0, copy.spec.nbytes, COPY_BYTES)
         yield Batch([_copy_task(copy, start, sink, self.progress) for start in starts])
@@ -132,6 +141,12 @@ def _units(level: list[Run]) -> list[list[Run]]:
     if not any(method.wants_round(round_, None) for round_ in range(method.rounds)):
         return []
     return [level] if method.surveys == "model" else [[run] for run in level]
+
+
+def _merges(tensors: Iterable[Built]) -> list[Merge]:
+    """What is merged, each tensor once: both parts of a pair of factors have the same merge."""
+    found = (merge_of(tensor) for tensor in tensors)
+    return list(dict.fromkeys(merge for merge in found if merge is not None))
 
 
 def _surveys_model(merge: Merge) -> bool:
@@ -168,6 +183,20 @@ def _merge_chunk(run: Run, result: Reader | StoredSum, start: int, size: int, si
     if not all_finite(stored, spec.dtype.label):
         raise not_finite(run.merge, run.open().chunk(start, size))
     sink.write(spec.name, start * spec.dtype.itemsize, stored)
+
+
+def _factor_task(factors: Factors, run: Run, sink: OutputSink, progress: _Progress) -> Task:
+    assert isinstance(sink, FactorSink), "an output with factors has a sink for them"
+    accepting = sink
+
+    def compute() -> None:
+        a, b, error = factorise(factors, run)
+        accepting.write(factors.a.name, 0, a)
+        accepting.write(factors.b.name, 0, b)
+        accepting.report(factors.spec.name, error)
+        progress.add(factors.spec.nbytes)
+
+    return compute
 
 
 def _copy_task(copy: Copy, start: int, sink: OutputSink, progress: _Progress) -> Task:

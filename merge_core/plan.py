@@ -13,12 +13,13 @@ from typing import Any
 from merge_core.chat_templates import with_template
 from merge_core.deltas import reads_of
 from merge_core.errors import CapacityError, RecipeError
-from merge_core.layout import Shard
+from merge_core.layout import Shard, Slot
 from merge_core.methods.contract import Reads
 from merge_core.outputs import ARRANGE, OpenSink, Wish
+from merge_core.plan_factors import Built, Factors, merge_of
 from merge_core.plan_inputs import Inputs, plan_recipe
 from merge_core.plan_memory import blocks_bytes, shared_need
-from merge_core.plan_tensors import Copy, Merge, TensorPlan
+from merge_core.plan_tensors import Copy, Merge
 from merge_core.recipe import Recipe
 from merge_core.sources import Resolve
 from merge_core.tensors import row_size
@@ -44,7 +45,7 @@ class Plan:
     """
 
     recipe: Recipe
-    tensors: Mapping[str, TensorPlan]
+    tensors: Mapping[str, Built]
     shards: tuple[Shard, ...]
     side_files: Mapping[str, bytes]
     warnings: tuple[str, ...]
@@ -73,30 +74,25 @@ class Plan:
             "warnings": list(self.warnings),
             "files": [{"path": shard.name, "size": shard.nbytes} for shard in self.shards]
             + [{"path": name, "size": len(content)} for name, content in self.side_files.items()],
-            "tensors": [
-                self._describe_slot(shard, slot.spec.name, slot.offset) for shard in self.shards for slot in shard.slots
-            ],
+            "tensors": [self._describe_slot(shard, slot) for shard in self.shards for slot in shard.slots],
         }
 
-    def _describe_slot(self, shard: Shard, name: str, offset: int) -> dict[str, Any]:
-        tensor = self.tensors[name]
-        action = "copy" if isinstance(tensor, Copy) else tensor.method.title()
-        kinds = (
-            []
-            if isinstance(tensor, Copy)
-            else ["recipe" if isinstance(entry, Merge) else entry.kind for entry in tensor.inputs]
-        )
-        return {
-            "name": name,
-            "dtype": tensor.spec.dtype.label,
-            "shape": list(tensor.spec.shape),
+    def _describe_slot(self, shard: Shard, slot: Slot) -> dict[str, Any]:
+        tensor, spec = self.tensors[slot.spec.name], slot.spec
+        merge = merge_of(tensor)
+        inputs = () if merge is None else merge.inputs
+        row = {
+            "name": spec.name,
+            "dtype": spec.dtype.label,
+            "shape": list(spec.shape),
             "file": shard.name,
-            "offset": offset,
-            "bytes": tensor.spec.nbytes,
-            "action": action,
-            "inputs": kinds,
+            "offset": slot.offset,
+            "bytes": spec.nbytes,
+            "action": "copy" if merge is None else merge.method.title(),
+            "inputs": ["recipe" if isinstance(entry, Merge) else entry.kind for entry in inputs],
             "memory_bytes": memory_need(tensor),
         }
+        return row | {"factors": tensor.form, "exact": tensor.form == "joined"} if isinstance(tensor, Factors) else row
 
 
 def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None, spent_bytes: int = 0) -> Plan:
@@ -150,10 +146,12 @@ def _digest(recipe: Recipe, opened: "Inputs") -> str:
     return sha256(json.dumps([ENGINE, recipe.canonical(), inputs], sort_keys=True).encode()).hexdigest()
 
 
-def memory_need(tensor: TensorPlan, elements: int | None = None) -> int:
+def memory_need(tensor: Built, elements: int | None = None) -> int:
     """Bytes that one thread needs to build the tensor, beyond the mapped inputs."""
     if isinstance(tensor, Copy):
         return 0
+    if isinstance(tensor, Factors):
+        return tensor.own_bytes + (memory_need(tensor.merge) if tensor.form == "decomposed" else 0)
     elements = elements or chunk_elements(tensor)
     count = len(tensor.inputs)
     method_own = tensor.method.survey_bytes(count) + tensor.method.work_bytes(tensor.spec.shape, count)
@@ -192,11 +190,12 @@ def _check_shards(shards: tuple[Shard, ...], recipe: Recipe) -> None:
         raise RecipeError(f"{recipe.output.max_shard_bytes} is too small", where=where, found=found, expected=expected)
 
 
-def _check_memory(tensors: Mapping[str, TensorPlan], memory_bytes: int, spent_bytes: int) -> None:
+def _check_memory(tensors: Mapping[str, Built], memory_bytes: int, spent_bytes: int) -> None:
     for name, tensor in tensors.items():
         need = memory_need(tensor) + spent_bytes
         if need > memory_bytes:
-            method = "copy" if isinstance(tensor, Copy) else tensor.method.title()
+            merge = merge_of(tensor)
+            method = "copy" if merge is None else merge.method.title()
             raise CapacityError(
                 f"{method} needs more memory than it is given",
                 where=f"tensor '{name}'",

@@ -68,11 +68,20 @@ class Ingredient(Record):
 class Output(Record):
     """The form of the result; a shard holds whole tensors, so a larger tensor has a shard of its own.
 
-    `max_shard_bytes` is for checkpoints: other kinds are one file.
+    `max_shard_bytes` is for checkpoints: other kinds are one file. `rank` is for `lora`: the most that the factors
+    of a weight may have. Without it they are what the inputs' factors add up to, and a delta that is not of low
+    rank is refused.
     """
 
-    kind: Literal["checkpoint", "dense", "patch"] = "checkpoint"
+    kind: Literal["checkpoint", "dense", "patch", "lora"] = "checkpoint"
     max_shard_bytes: int = Field(default=5_000_000_000, strict=True, ge=1, lt=2**63)
+    rank: int | None = Field(default=None, strict=True, ge=1, le=65536)
+
+    @model_validator(mode="after")
+    def _rank_is_of_lora(self) -> "Output":
+        if self.rank is not None and self.kind != "lora":
+            raise misfit("only an adapter has a rank", "rank", found=self.rank, expected="output kind lora, or no rank")
+        return self
 
 
 class Recipe(Record):

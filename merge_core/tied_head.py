@@ -1,6 +1,6 @@
 """A head that is tied to the embeddings by a config: one of its own would be written, and never read."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 
 from merge_core.errors import RecipeError
 from merge_core.formats.safetensors_file import read_json
@@ -8,6 +8,8 @@ from merge_core.sources import Source
 
 CONFIG = "config.json"
 HEAD = "lm_head.weight"
+CAUSAL = ("ForCausalLM", "LMHeadModel")
+"""How the classes of models with that head end."""
 
 
 def check_head(tensors: Container[str], donor: Source, donors_own: Callable[[], Container[str]]) -> None:
@@ -15,7 +17,7 @@ def check_head(tensors: Container[str], donor: Source, donors_own: Callable[[], 
 
     A donor that is tied and has the tensor all the same (some checkpoints do) knows what it says.
     """
-    if HEAD not in tensors or CONFIG not in donor.files or not _is_tied(read_json(donor.files[CONFIG], CONFIG)):
+    if HEAD not in tensors or CONFIG not in donor.files or not is_tied(read_json(donor.files[CONFIG], CONFIG)):
         return
     if HEAD not in donors_own():
         found = f"a head of its own in an ingredient, where the config of '{donor.name}' ties it to the embeddings"
@@ -24,7 +26,14 @@ def check_head(tensors: Container[str], donor: Source, donors_own: Callable[[], 
         raise RecipeError(message, where=f"tensor '{HEAD}'", found=found, expected=expected)
 
 
-def _is_tied(config: dict[str, object]) -> bool:
+def has_head(config: Mapping[str, object]) -> bool:
+    """Whether the config is of a language model with `lm_head`."""
+    named = config.get("architectures")
+    first = named[0] if isinstance(named, list) and named else ""
+    return isinstance(first, str) and first.endswith(CAUSAL)
+
+
+def is_tied(config: Mapping[str, object]) -> bool:
     inner = config.get("text_config")
     holder = config if "tie_word_embeddings" in config or not isinstance(inner, dict) else inner
     return holder.get("tie_word_embeddings") is True

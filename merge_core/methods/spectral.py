@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from kernels.weighted_sum import weighted_sum
+from merge_core.errors import UnsupportedError
 from merge_core.methods.contract import Chunk, Method, Reads, Rows, Space, State, Weights, refuse_infinite_rows
 
 NEGLIGIBLE = 1e-6
@@ -43,6 +44,18 @@ class Serial:
 
 
 serial = Serial()
+
+
+@contextmanager
+def decomposing(tensor: str, method: str) -> Iterator[None]:
+    """LAPACK on one thread, alone. Raises UnsupportedError for a tensor whose singular values it does not find."""
+    with serial():
+        try:
+            yield
+        except np.linalg.LinAlgError as error:
+            message, expected = "the decomposition fails", "a rule in `tensors` that takes it from the base, or no SVD"
+            found = f"{error}, in {method}"
+            raise UnsupportedError(message, where=f"tensor '{tensor}'", found=found, expected=expected) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +119,7 @@ class SpectralMethod(Method):
         count = len(weights)
         if not self._is_matrix(chunk.shape, count):
             return weighted_sum(chunk.rows, (weights / np.float64(count)).astype(np.float32))
-        with serial():
+        with decomposing(chunk.tensor, self.title()):
             merged = self.merge_matrices(Tasks(chunk.rows.reshape(count, *chunk.shape), weights), chunk)
         return merged.astype(np.float32).reshape(-1)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
-from merge_core.outputs import checkpoint, dense, patch
+from merge_core.outputs import checkpoint, dense, lora, patch
 from merge_core.outputs.contract import Arranged, OpenSink, OutputSink, Wish
 
 ARRANGE: Mapping[str, Callable[[Wish], Arranged]] = {
     "checkpoint": checkpoint.arrange,
     "dense": dense.arrange,
+    "lora": lora.arrange,
     "patch": patch.arrange,
 }
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 from numpy.typing import NDArray
 
 from merge_core.layout import Shard
+from merge_core.plan_factors import Built
 from merge_core.plan_tensors import TensorPlan
 from merge_core.recipe import Recipe
 from merge_core.sources import Source
@@ -47,10 +48,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
-    """What will be written. A tensor has a slot in one of the `shards`, under its name in `tensors`."""
+    """What will be written. A tensor has a slot in one of the `shards`, under its name in `tensors`.
 
-    tensors: Mapping[str, TensorPlan]
+    `write_bytes` is the memory that the sink takes for each thread that writes.
+    """
+
+    tensors: Mapping[str, Built]
     shards: tuple[Shard, ...]
     side_files: Mapping[str, bytes]
     open_sink: OpenSink
     notes: tuple[str, ...] = field(default=())
+    write_bytes: int = 0
