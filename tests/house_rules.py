@@ -16,7 +16,7 @@ LAYERS = ("kernels", "merge_core", "app")
 # What a layer may import from outside, besides the standard library; None: anything but what is refused below.
 OUTSIDE: dict[str, set[str] | None] = {
     "kernels": {"numpy", "torch", "numba", "llvmlite", "triton"},
-    "merge_core": {"numpy", "torch", "pydantic", "pydantic_core", "safetensors", "threadpoolctl", "yaml"},
+    "merge_core": {"numpy", "torch", "pydantic", "pydantic_core", "safetensors", "threadpoolctl", "yaml", "zstandard"},
     "app": None,
 }
 # HTTP, SQL, the clock and global randomness stay out of what computes; arithmetic on tensors out of the app.
