@@ -156,7 +156,9 @@ def memory_need(tensor: Built, elements: int | None = None) -> int:
     count = len(tensor.inputs)
     method_own = tensor.method.survey_bytes(count) + tensor.method.work_bytes(tensor.spec.shape, count)
     blocks = blocks_bytes(tensor) if tensor.method.surveys == "tensor" else 0
-    own = 4 * elements * (count + 4) + method_own + blocks
+    # A method that streams may make as much again as it is given; one on matrices says what it makes.
+    rows = count + 4 if "matrix" in _units(tensor) else 2 * count + 4
+    own = 4 * elements * rows + method_own + blocks
     return own + sum(
         memory_need(entry, elements) if isinstance(entry, Merge) else entry.open_bytes for entry in tensor.read
     )

@@ -48,6 +48,9 @@ class Band(Method):
     def survey_bytes(self, count: int) -> int:
         return thresholds.survey_bytes(count)
 
+    def block_bytes(self, count: int) -> int:
+        return thresholds.block_bytes(count, searches=2)
+
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         if round_ == 0:
             return thresholds.survey_first(chunk.rows, chunk.tensor, so_far)

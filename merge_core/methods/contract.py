@@ -148,6 +148,10 @@ class Method(BaseModel):
         """Memory that one thread's partials of `count` ingredients take, with what is made of them."""
         return 0
 
+    def block_bytes(self, count: int) -> int:
+        """Memory that a survey of `count` ingredients keeps for each `kernels.gram.BLOCK` elements, in `Blocks`."""
+        return 8 * count * (count + 2) if self.rounds else 0
+
     def work_bytes(self, shape: tuple[int, ...], count: int) -> int:
         """Memory that merging a whole tensor of `shape` takes beside its chunk, for a method that reads matrices."""
         return 0

@@ -14,7 +14,7 @@ from merge_core.methods.thresholds import Searches, at_least
 TAIL = 0.0001
 """The share of entries at either end whose magnitude is clamped."""
 
-CHUNK_BYTES = 4 << 16
+CHUNK_BYTES = 4 << 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,11 @@ def survey_bytes(rows: int) -> int:
     return 3 * BINS[0] * np.dtype(np.int64).itemsize * rows
 
 
+def block_bytes(rows: int, searches: int = 1) -> int:
+    """The ties of each row at each threshold, which are there twice, as is half of the running sum over one."""
+    return (2 * searches + 1) * np.dtype(np.int64).itemsize // 2 * rows
+
+
 def survey_first(rows: Rows, tensor: str, so_far: Counts | None) -> Counts:
     """What round 0 counts in a chunk. Raises FileError where a row has NaN or infinity."""
     histogram = magnitude_histogram(rows, 0, out=None if so_far is None else so_far.values)

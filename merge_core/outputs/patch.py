@@ -11,7 +11,7 @@ from merge_core.errors import RecipeError
 from merge_core.formats.patch import FILE, INDICES, VALUES
 from merge_core.layout import Shard, Slot
 from merge_core.outputs.contract import Arranged, Wish
-from merge_core.outputs.patch_sink import Form, PatchSink, Target, lay_out_patch
+from merge_core.outputs.patch_sink import WRITE_BYTES, Form, PatchSink, Target, lay_out_patch
 from merge_core.plan_tensors import Copy, TensorPlan
 from merge_core.side_files import card
 from merge_core.stored import StoredTensor
@@ -43,7 +43,7 @@ def _arrange(wish: Wish, form: Form) -> Arranged:
     shard = Shard(FILE, b"", tuple(Slot(plan.spec, 0) for plan in tensors.values()), full.nbytes)
     notes = (*wish.notes, f"{FILE} has only what differs from the base; {full.nbytes} bytes are the most it can take")
     open_sink = partial(PatchSink, targets=targets, metadata=wish.metadata)
-    return Arranged(tensors, (shard,), {"README.md": card(wish.recipe, notes)}, open_sink, notes)
+    return Arranged(tensors, (shard,), {"README.md": card(wish.recipe, notes)}, open_sink, notes, WRITE_BYTES)
 
 
 def _is_kept(plan: TensorPlan, base: StoredTensor | None) -> bool:

@@ -24,7 +24,11 @@ from merge_core.tensors import DType, TensorSpec
 
 Form = Literal["entries", "whole"]
 
-COPIED = 1 << 23
+COPIED = 1 << 20
+COMPARED = 1 << 16
+"""Elements compared at a time, so that what differs is held in little memory, however large a piece is written."""
+WRITE_BYTES = max(COPIED, COMPARED * (1 + 8 + 8 + 8))
+"""Where they differ, at which places, those once more as they are stored, and the values there."""
 WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 """Elements are compared as bits: -0.0 is not 0.0 here, and one NaN is another only with the same bits."""
 
@@ -106,10 +110,10 @@ class PatchSink:
         """Take contiguous `data` at `byte_offset` within the tensor, and keep what differs."""
         target = self._targets[tensor]
         raw = data.view(np.uint8).reshape(-1)
-        if target.form == "entries":
-            self._keep_entries(target, byte_offset, raw)
-        else:
-            self._keep_whole(target, byte_offset, raw)
+        length = COMPARED * target.spec.dtype.itemsize
+        keep = self._keep_entries if target.form == "entries" else self._keep_whole
+        for start in range(0, raw.size, length):
+            keep(target, byte_offset + start, raw[start : start + length])
 
     def commit(self, extra: Mapping[str, bytes]) -> list[Path]:
         """Lay out what was kept, write it with the `extra` files, and return the paths of all."""
