@@ -1,13 +1,14 @@
 """A weight whose delta is written as two factors, as a LoRA has it: how they are found, and what that needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
 import numpy as np
 
-from merge_core.deltas import Absent, LowRank
+from merge_core.deltas import Absent, Composite, Delta, LowRank, Replacement
 from merge_core.plan_tensors import Merge, TensorPlan
+from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import TensorSpec
 from merge_core.truncation import truncated_bytes, truncated_product_bytes
 
@@ -39,6 +40,11 @@ class Factors:
     @property
     def rank(self) -> int:
         return self.a.shape[0]
+
+    @property
+    def is_conv1d(self) -> bool:
+        """Whether PEFT has to be told that the weight is stored [in, out]; it knows of embeddings."""
+        return self.flipped and self.a.name.endswith(".weight")
 
     @property
     def own_bytes(self) -> int:
@@ -84,7 +90,27 @@ def shares(merge: Merge) -> list[float] | None:
 
 def leaves_base(merge: Merge) -> bool:
     """True where no input says anything of the tensor, and the merge adds nothing of its own."""
-    return all(isinstance(entry, Absent) for entry in merge.inputs) and shares(merge) is not None
+    is_silent = all(isinstance(entry, Absent) for entry in merge.inputs)
+    return is_silent and (merge.space == "delta" or shares(merge) is not None)
+
+
+def without_repeats(merge: Merge, base: StoredTensor) -> Merge:
+    """The same merge without the copies of the base that its inputs carry: what a fine-tune froze, and the weights
+    that PEFT saves under the factors of embeddings.
+
+    Reads a tensor up to where it differs. A survey of the whole model counts what it is given, so it stays.
+    """
+    if merge.method.surveys == "model":
+        return merge
+    return replace(merge, inputs=tuple(_without_repeat(entry, base) for entry in merge.inputs))
+
+
+def _without_repeat(entry: Delta | Merge, base: StoredTensor) -> Delta | Merge:
+    if isinstance(entry, Replacement) and same_values(entry.stored, base):
+        return Absent(entry.shape)
+    if isinstance(entry, Composite) and isinstance(_without_repeat(entry.whole, base), Absent):
+        return entry.added
+    return entry
 
 
 def is_low_rank(merge: Merge) -> bool:

@@ -41,7 +41,7 @@ def _tensors(held: Held) -> dict[str, Built]:
     pairs: dict[str, Factors] = {}
     for factors in held.factors.values():
         pairs |= {factors.a.name: factors, factors.b.name: factors}
-    return {**pairs, **{slot: held.whole[name] for name, slots in held.slots.items() for slot in slots}}
+    return {**pairs, **{slot: held.whole[name] for name, slot in held.slots.items()}}
 
 
 def _config(donor: Source) -> dict[str, object]:

@@ -18,7 +18,7 @@ def adapter_config(held: Held, recipe: Recipe, base_config: Mapping[str, object]
     ranks = {module: factors.rank for module, factors in held.factors.items()}
     most = max(ranks.values(), default=1)
     pattern = _pattern(ranks)
-    name, _, revision = (recipe.base or "").partition("@")
+    name, _, revision = (recipe.base_name or "").partition("@")
     content = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM" if has_head(base_config) else None,
@@ -33,7 +33,7 @@ def adapter_config(held: Held, recipe: Recipe, base_config: Mapping[str, object]
         "lora_dropout": 0.0,
         "lora_bias": False,
         "bias": "all" if held.has_biases else "none",
-        "fan_in_fan_out": any(factors.flipped for factors in held.factors.values()),
+        "fan_in_fan_out": any(factors.is_conv1d for factors in held.factors.values()),
         "init_lora_weights": True,
         "target_modules": _targets(ranks, held.modules),
         "modules_to_save": list(held.copied) or None,

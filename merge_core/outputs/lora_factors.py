@@ -7,7 +7,7 @@ from merge_core.conv1d import is_conv1d
 from merge_core.deltas import LowRank, Replacement
 from merge_core.errors import RecipeError
 from merge_core.methods.linear import Linear
-from merge_core.plan_factors import Factors, Form, inner_rank, is_low_rank, matrix_shape
+from merge_core.plan_factors import Factors, Form, inner_rank, is_low_rank, matrix_shape, without_repeats
 from merge_core.plan_tensors import Copy, Merge, TensorPlan
 from merge_core.stored import StoredTensor
 from merge_core.tensors import DType, TensorSpec
@@ -27,7 +27,7 @@ def merge_to_hold(plan: TensorPlan, base: StoredTensor | None) -> Merge | None:
         return None
     if isinstance(plan, Copy):
         return Merge(plan.spec, Linear(), (1.0,), 1.0, 0, base, (Replacement(plan.stored),))
-    return plan if isinstance(plan.base, StoredTensor) else None
+    return without_repeats(plan, base) if plan.base is base else None
 
 
 class FactorPlanner:

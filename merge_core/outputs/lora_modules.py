@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from merge_core.errors import RecipeError
 from merge_core.outputs.contract import Wish
 from merge_core.outputs.lora_factors import PREFIX, FactorPlanner, merge_to_hold
-from merge_core.plan_factors import Factors, leaves_base
+from merge_core.plan_factors import Factors, leaves_base, without_repeats
 from merge_core.plan_tensors import Copy, TensorPlan
 from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import TensorSpec
@@ -22,7 +22,7 @@ class Held:
 
     factors: Mapping[str, Factors]
     whole: Mapping[str, TensorPlan]
-    slots: Mapping[str, tuple[str, ...]]
+    slots: Mapping[str, str]
     copied: tuple[str, ...]
     modules: frozenset[str]
     has_biases: bool
@@ -31,7 +31,7 @@ class Held:
     def specs(self) -> list[TensorSpec]:
         """Of every tensor in the file."""
         pairs = [spec for factors in self.factors.values() for spec in (factors.a, factors.b)]
-        copies = [replace(self.whole[name].spec, name=slot) for name, slots in self.slots.items() for slot in slots]
+        copies = [replace(self.whole[name].spec, name=slot) for name, slot in self.slots.items()]
         return pairs + copies
 
 
@@ -49,7 +49,7 @@ def _is_kept(plan: TensorPlan, base: StoredTensor | None) -> bool:
     """Whether the result has the base's own tensor. Of a copy this may read it: a fine-tune repeats what it froze."""
     if isinstance(plan, Copy):
         return base is not None and (plan.stored is base or same_values(plan.stored, base))
-    return base is not None and leaves_base(plan)
+    return base is not None and leaves_base(without_repeats(plan, base))
 
 
 class _Sorting:
@@ -60,9 +60,8 @@ class _Sorting:
         self._planner = FactorPlanner(wish.recipe.output.rank, config)
         self._modules = frozenset(_ancestors([*base, *wish.tensors]))
         self._factors: dict[str, Factors] = {}
-        self._biases: list[str] = []
+        self._plain: list[str] = []
         self._causes: dict[str, str] = {}
-        self._notes: list[str] = []
 
     def place(self, name: str, plan: TensorPlan) -> None:
         """Factors where the weight can have them, the bias as it is, else a copy of the module."""
@@ -74,15 +73,13 @@ class _Sorting:
         factors = None if merge is None else self._planner.plan(module, merge)
         if factors is not None:
             self._factors[module] = factors
-        elif part == "bias" and stored is not None and stored.spec.shape == plan.spec.shape:
-            self._biases.append(name)
+        elif stored is not None and (part == "bias" or self._is_tied(name)):
+            self._plain.append(name)
         else:
             self._causes[module] = name
 
     def widen(self) -> None:
         """Take in the modules that PEFT copies as well: every one whose name ends like one that is copied."""
-        if _is_headless(self._base, self._config) and any(map(_EMBEDS_INPUT.search, self._copied_tensors())):
-            self._causes[HEAD.rpartition(".")[0]] = HEAD
         found = {
             module: cause for module in self._modules for end, cause in self._causes.items() if module.endswith(end)
         }
@@ -93,11 +90,9 @@ class _Sorting:
             self._factors.pop(module, None)
 
     def held(self) -> Held:
-        copies = self._copied_tensors()
-        biases = [name for name in self._biases if name not in copies]
-        slots: dict[str, tuple[str, ...]] = {name: (PREFIX + name,) for name in copies}
-        slots |= {name: (self._bias_slot(name),) for name in biases}
-        self._tie(slots)
+        copies = [name for name in self._tensors if name.rpartition(".")[0] in self._causes]
+        plain = [name for name in self._plain if name not in copies]
+        slots = {name: PREFIX + name for name in copies} | {name: self._plain_slot(name) for name in plain}
         for name in slots:
             self._check_shape(name)
         return Held(
@@ -106,28 +101,27 @@ class _Sorting:
             slots,
             tuple(sorted(self._causes)),
             self._modules,
-            bool(biases),
-            tuple(self._notes),
+            any(name.endswith(".bias") for name in plain),
+            tuple(self._notes()),
         )
 
-    def _copied_tensors(self) -> list[str]:
-        return [name for name in self._tensors if name.rpartition(".")[0] in self._causes]
-
-    def _bias_slot(self, name: str) -> str:
+    def _plain_slot(self, name: str) -> str:
         """PEFT wraps a module that has factors, and its own tensors lie one level deeper then."""
-        module = name.rpartition(".")[0]
-        return f"{PREFIX}{module}.base_layer.bias" if module in self._factors else PREFIX + name
+        module, _, part = name.rpartition(".")
+        return f"{PREFIX}{module}.base_layer.{part}" if module in self._factors else PREFIX + name
 
-    def _tie(self, slots: dict[str, tuple[str, ...]]) -> None:
-        """A head that is tied to embeddings which are copied is no longer, so it gets a copy of its own."""
-        if not _is_headless(self._base, self._config):
-            return
-        for name in filter(_EMBEDS_INPUT.search, slots):
-            slots[name] = (*slots[name], PREFIX + HEAD)
+    def _is_tied(self, name: str) -> bool:
+        """Whether a head is tied to the tensor: PEFT would tie it to the base's copy, and no longer to this one.
+
+        Without a wrapper PEFT loads it in the base's place, as it does with embeddings that were resized.
+        """
+        is_headless = HEAD not in self._base and has_head(self._config) and is_tied(self._config)
+        return is_headless and _EMBEDS_INPUT.search(name) is not None
+
+    def _notes(self) -> Iterator[str]:
         for module in self._factors:
-            if _EMBEDS_INPUT.search(f"{module}.weight"):
-                note = f"'{module}' has factors, and the head that is tied to it has them once they are merged"
-                self._notes.append(note)
+            if self._is_tied(f"{module}.weight"):
+                yield f"'{module}' has factors, and the head that is tied to it has them once they are merged"
 
     def _check_shape(self, name: str) -> None:
         stored, spec = self._base.get(name), self._tensors[name].spec
@@ -135,10 +129,6 @@ class _Sorting:
             raise _unplaced(name, f"{list(spec.shape)}, where the base has {list(stored.spec.shape)}")
         if stored is None and any(other.rpartition(".")[0] == name.rpartition(".")[0] for other in self._base):
             raise _unplaced(name, "a tensor that the base's module lacks")
-
-
-def _is_headless(base: Mapping[str, StoredTensor], config: Mapping[str, object]) -> bool:
-    return HEAD not in base and has_head(config) and is_tied(config)
 
 
 def _ancestors(names: Iterable[str]) -> Iterator[str]:

@@ -23,7 +23,7 @@ SMALLEST = 1e-99
 
 
 class LoraSink(Sink):
-    """An output folder that gets one adapter. `slots` says under which names a weight that is stored whole goes."""
+    """An output folder that gets one adapter. `slots` says under which name a weight that is stored whole goes."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class LoraSink(Sink):
         shards: Iterable[Shard],
         durable: bool,
         *,
-        slots: Mapping[str, tuple[str, ...]],
+        slots: Mapping[str, str],
         metadata: Mapping[str, str],
         errors: Mapping[str, float],
     ) -> None:
@@ -41,8 +41,7 @@ class LoraSink(Sink):
         self._noting = Lock()
 
     def write(self, tensor: str, byte_offset: int, data: NDArray[Any]) -> None:
-        for slot in self._slots.get(tensor, (tensor,)):
-            super().write(slot, byte_offset, data)
+        super().write(self._slots.get(tensor, tensor), byte_offset, data)
 
     def report(self, tensor: str, relative_error: float) -> None:
         """Take down how far a weight's factors are from its delta."""
