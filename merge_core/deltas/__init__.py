@@ -3,6 +3,7 @@
 from merge_core.deltas.absent import Absent
 from merge_core.deltas.composite import Composite
 from merge_core.deltas.contract import Delta, Loader, Reads, Rows, fitted, reads_of
+from merge_core.deltas.cored import Cored
 from merge_core.deltas.decomposed import Decomposed
 from merge_core.deltas.dense import Dense
 from merge_core.deltas.gathered import Gathered
@@ -11,12 +12,19 @@ from merge_core.deltas.kronecker import Kronecker
 from merge_core.deltas.low_rank import LowRank
 from merge_core.deltas.product import Product
 from merge_core.deltas.replacement import Replacement, ReplacementLoader
+from merge_core.deltas.rotation import BlockRotation, Butterfly, Cayley
 from merge_core.deltas.row_replacement import RowReplacement
+from merge_core.deltas.scale import Scale
+from merge_core.deltas.shared_factors import SharedFactors
 from merge_core.deltas.sparse import Sparse
 
 __all__ = [
     "Absent",
+    "BlockRotation",
+    "Butterfly",
+    "Cayley",
     "Composite",
+    "Cored",
     "Decomposed",
     "Delta",
     "Dense",
@@ -31,6 +39,8 @@ __all__ = [
     "ReplacementLoader",
     "RowReplacement",
     "Rows",
+    "Scale",
+    "SharedFactors",
     "Sparse",
     "fitted",
     "reads_of",

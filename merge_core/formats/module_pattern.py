@@ -40,6 +40,17 @@ def first_matches(patterns: Iterable[str], modules: Sequence[str], where: str) -
     return found
 
 
+def full_matches(pattern: str, modules: Sequence[str], where: str) -> set[str]:
+    """The modules that a regular expression matches from end to end, as PEFT reads one given as a string.
+
+    Raises FileError and UnsupportedError as `first_matches` does.
+    """
+    expression = _compile(pattern, where)
+    _check_steps([pattern], modules, where)
+    inner = re.compile(pattern)
+    return {module for module in modules if expression.match(module) and inner.fullmatch(module)}
+
+
 def _ends(module: str) -> Iterable[str]:
     parts = module.split(".")
     return (".".join(parts[start:]) for start in range(len(parts)))

@@ -5,11 +5,20 @@ from typing import Protocol
 from merge_core.errors import UnsupportedError
 from merge_core.formats import (
     checkpoint,
+    composable_sft,
     diffusers_lora,
+    lora_xs,
     patch,
+    peft_boft,
+    peft_ia3,
     peft_loha,
     peft_lokr,
     peft_lora,
+    peft_oft,
+    peft_vera,
+    sara,
+    spiel,
+    spt,
 )
 from merge_core.formats.artefact import Artefact
 from merge_core.sources import FileTree
@@ -33,8 +42,17 @@ READERS: tuple[Reader, ...] = (
     peft_lora,
     peft_loha,
     peft_lokr,
+    peft_ia3,
+    peft_vera,
+    peft_oft,
+    peft_boft,
+    lora_xs,
     diffusers_lora,
     patch,
+    composable_sft,
+    sara,
+    spiel,
+    spt,
 )
 
 

@@ -43,6 +43,16 @@ class Convolutions(torch.nn.Module):
         self.two = torch.nn.Conv2d(6, 8, (3, 2))
         self.point = torch.nn.Conv2d(8, 4, 1, bias=False)
         self.three = torch.nn.Conv3d(4, 2, 2)
+        self.square = torch.nn.Conv2d(4, 6, 2)
+
+
+class Groups(torch.nn.Module):
+    """Convolutions in groups, whose inputs are not all in their weights' shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.two = torch.nn.Conv2d(6, 8, 3, groups=2)
+        self.point = torch.nn.Conv2d(8, 4, 1, groups=4)
 
 
 def save_base(model: Model, folder: Path) -> Path:

@@ -9,8 +9,19 @@ from typing import Any
 
 import peft
 import torch
+from safetensors.torch import load_file
 
-from tests.merge_core.making import Convolutions, Model, bert, llama, save_peft
+from tests.merge_core.making import (
+    Convolutions,
+    Groups,
+    Model,
+    bert,
+    edit_tensors,
+    gpt2,
+    llama,
+    save_adapter,
+    save_peft,
+)
 
 Expected = dict[str, torch.Tensor]
 Write = Callable[[Path], Expected]
@@ -51,8 +62,91 @@ LOKR: dict[str, Write] = {
     ),
 }
 
+FEEDFORWARD = {"target_modules": ["query", "output.dense"], "feedforward_modules": ["output.dense"]}
+GPT2 = {"target_modules": ["c_attn", "mlp.c_proj"]}
+
+IA3: dict[str, Write] = {
+    "IA3": by_peft(bert, peft.IA3Config, **FEEDFORWARD),
+    "IA3 by an expression": by_peft(
+        bert, peft.IA3Config, target_modules=["query", "key"], feedforward_modules=r"encoder\.layer\.[01]\..*key"
+    ),
+    "IA3 of outputs alone, without biases": by_peft(
+        llama, peft.IA3Config, target_modules=["q_proj"], feedforward_modules=[], modules_to_save=["lm_head"]
+    ),
+    "IA3 of weights stored transposed": by_peft(
+        gpt2, peft.IA3Config, feedforward_modules=["mlp.c_proj"], fan_in_fan_out=True, **GPT2
+    ),
+    "IA3 of convolutions": by_peft(
+        Convolutions, peft.IA3Config, target_modules=["two", "point", "three"], feedforward_modules=["point"]
+    ),
+    "IA3 of convolutions in groups": by_peft(
+        Groups, peft.IA3Config, target_modules=["two", "point"], feedforward_modules=["two"]
+    ),
+}
+VERA: dict[str, Write] = {
+    "VeRA": by_peft(bert, peft.VeraConfig, r=5, target_modules=["query", "intermediate.dense", "output.dense"]),
+    "VeRA of weights stored transposed": by_peft(gpt2, peft.VeraConfig, r=5, fan_in_fan_out=True, **GPT2),
+}
+OFT: dict[str, Write] = {
+    "OFT": by_peft(bert, peft.OFTConfig, oft_block_size=4, **QUERY),
+    "OFT solved exactly": by_peft(bert, peft.OFTConfig, oft_block_size=8, use_cayley_neumann=False, **QUERY),
+    "OFT of two terms": by_peft(bert, peft.OFTConfig, oft_block_size=2, num_cayley_neumann_terms=2, **QUERY),
+    "OFT of three terms": by_peft(bert, peft.OFTConfig, oft_block_size=2, num_cayley_neumann_terms=3, **QUERY),
+    "OFT of seven terms": by_peft(bert, peft.OFTConfig, oft_block_size=2, num_cayley_neumann_terms=7, **QUERY),
+    "OFT by count of blocks": by_peft(bert, peft.OFTConfig, r=2, oft_block_size=0, bias="all", **QUERY),
+    "OFT of one block for all": by_peft(bert, peft.OFTConfig, oft_block_size=4, block_share=True, **QUERY),
+    "OFT within bounds": by_peft(bert, peft.OFTConfig, oft_block_size=4, coft=True, eps=0.3, **QUERY),
+    "OFT of convolutions": by_peft(Convolutions, peft.OFTConfig, oft_block_size=4, target_modules=["point", "square"]),
+    "OFT of embeddings": by_peft(llama, peft.OFTConfig, oft_block_size=4, target_modules=["embed_tokens", "q_proj"]),
+}
+BOFT: dict[str, Write] = {
+    "BOFT": by_peft(bert, peft.BOFTConfig, boft_block_size=4, **QUERY),
+    "BOFT by count of blocks": by_peft(bert, peft.BOFTConfig, boft_block_size=0, boft_block_num=2, **QUERY),
+    "BOFT of convolutions": by_peft(
+        Convolutions, peft.BOFTConfig, boft_block_size=4, target_modules=["point", "square"]
+    ),
+}
+
+
+def lora_xs(make: Callable[[], Model], key: str, **settings: Any) -> Write:
+    """A LoRA with a matrix R in each module: PEFT merges (B R) A, the file has B, R and A."""
+
+    def write(root: Path) -> Expected:
+        torch.manual_seed(1)
+        latent: dict[str, torch.Tensor] = {}
+
+        def multiply(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            for name in [name for name in tensors if name.endswith("lora_B.weight")]:
+                latent[name] = torch.randn(2 * [tensors[name].shape[1]])
+                tensors[name] = tensors[name] @ latent[name]
+            return tensors
+
+        save_adapter(make, root, **settings)
+        factors = load_file(root / "adapter/adapter_model.safetensors")
+        edit_tensors(root / "adapter", multiply)
+        base = type(make()).from_pretrained(root / "base")
+        expected = peft.PeftModel.from_pretrained(base, root / "adapter").merge_and_unload().state_dict()
+        cores = {name.replace(".lora_B.weight", key): core for name, core in latent.items()}
+        edit_tensors(root / "adapter", lambda _: factors | cores)
+        return {name: tensor.clone() for name, tensor in expected.items()}
+
+    return write
+
+
+XS: dict[str, Write] = {
+    "LoRA-XS": lora_xs(bert, "_lora_latent_mapping.weight", r=3, lora_alpha=6, target_modules=["query", "value"]),
+    "LoRA-XS of weights stored transposed": lora_xs(
+        gpt2, ".default_lora_latent_mapping.weight", r=3, fan_in_fan_out=True, **GPT2
+    ),
+}
+
 PUBLISHED: dict[str, tuple[str, Write]] = {
     **{kind: ("peft_loha", write) for kind, write in LOHA.items()},
     **{kind: ("peft_lokr", write) for kind, write in LOKR.items()},
+    **{kind: ("peft_ia3", write) for kind, write in IA3.items()},
+    **{kind: ("peft_vera", write) for kind, write in VERA.items()},
+    **{kind: ("peft_oft", write) for kind, write in OFT.items()},
+    **{kind: ("peft_boft", write) for kind, write in BOFT.items()},
+    **{kind: ("lora_xs", write) for kind, write in XS.items()},
 }
 """What it is → (the reader that says yes, how it is written)."""

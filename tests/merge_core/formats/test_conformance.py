@@ -16,8 +16,9 @@ from merge_core.sources import folder_source
 from tests.merge_core.building import Tensors, built, mix, relative_rms
 from tests.merge_core.formats.published import PUBLISHED, Expected
 
-TOLERANCE = 5e-7
-"""Relative RMS: both sides compute in float32, and differ in the order of sums and in where they round."""
+TOLERANCE = 1e-6
+"""Relative RMS: both sides compute in float32, and differ in the order of sums and in where they round; PEFT
+solves for rotations in float32 too."""
 
 WrittenOf = Callable[[str], tuple[Path, Expected]]
 of_every_kind = pytest.mark.parametrize("kind", PUBLISHED)
@@ -84,8 +85,8 @@ def test_half_of_a_weight_is_half_of_the_delta(kind: str, written_of: WrittenOf)
 def test_every_tensor_has_a_say_or_is_missed(kind: str, written_of: WrittenOf, tmp_path: Path) -> None:
     """Without any one of its tensors an adapter is refused, or gives something else."""
     root, whole = written_of(kind)[0], merged(written_of(kind)[0])
-    names = sorted(load_file(weights_of(root / "adapter")))
-    for name in names[:: max(len(names) // 6, 1)]:
+    names = sorted(name for name in load_file(weights_of(root / "adapter")) if ".base_layer." not in name)
+    for name in names[:: max(len(names) // 5, 1)]:
         copy = changed(root, tmp_path / str(names.index(name)), lambda t, n=name: {k: t[k] for k in t if k != n})
         try:
             less = merged(copy)
@@ -124,17 +125,17 @@ def test_a_module_that_the_base_lacks_is_refused_with_the_nearest_names(
 
 def _misspelt(name: str) -> str:
     """The name with another module in it, its ending kept: the module's letters turned around."""
-    return re.sub(r"(attention|q_proj|two|c_attn|to_q)(?=[._])", lambda found: found[1][::-1] + "x", name)
+    return re.sub(r"(attention|q_proj|two|point|c_attn|to_q)(?=[._])", lambda found: found[1][::-1] + "x", name)
 
 
 @of_every_kind
-@pytest.mark.parametrize("shape", [(), (3,), (0, 3), (3, 1, 1, 1, 1, 3)])
+@pytest.mark.parametrize("shape", [(), (0, 3), (3, 1, 1, 1, 3)])
 def test_a_part_of_another_shape_is_refused_by_name(
     kind: str, shape: tuple[int, ...], written_of: WrittenOf, tmp_path: Path
 ) -> None:
     root, _ = written_of(kind)
     names = sorted(load_file(weights_of(root / "adapter")))
-    for position, name in enumerate(names[:4]):
+    for position, name in enumerate(names[:2]):
         copy = changed(root, tmp_path / str(position), lambda t, n=name: t | {n: torch.ones(shape)})
         with pytest.raises((FileError, RecipeError)) as caught:
             merged(copy)
