@@ -25,7 +25,7 @@ from merge_core.sources import Resolve
 from merge_core.tensors import row_size
 from merge_core.tied_head import check_head
 from merge_core.tokenizers import with_tokenizer
-from merge_core.vocabulary import Opened, align_vocabularies, with_vocabulary
+from merge_core.vocabulary import speaker, with_vocabulary
 
 ENGINE = "1"
 """Raised when the same recipe over the same inputs would give other bytes."""
@@ -103,7 +103,6 @@ def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None,
     tensor that needs more than `memory_bytes`, of which the process itself takes `spent_bytes`.
     """
     opened = Inputs(resolve)
-    opened.alignment = align_vocabularies(recipe, Opened(opened.source, opened.artefact))
     planner = plan_recipe(recipe, opened)
     tensors = planner.plan()
     donor = opened.source(recipe.sources()[0])
@@ -118,8 +117,9 @@ def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None,
     _check_shards(made.shards, recipe)
     digest = _digest(recipe, opened)
     side_files = made.side_files
-    if opened.alignment is not None:
-        side_files = with_vocabulary(side_files, opened.alignment, donor.name)
+    alignment = opened.within(speaker(recipe)).alignment
+    if alignment is not None:
+        side_files = with_vocabulary(side_files, alignment, donor.name)
     if recipe.chat_template is not None:
         side_files = with_template(side_files, recipe.chat_template, map(opened.source, recipe.sources()))
     return Plan(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from merge_core.alignment import align
-from merge_core.deltas import Delta, Gathered, fitted
+from merge_core.deltas import Delta, Gathered, Replacement, fitted
 from merge_core.errors import RecipeError, StockpotError, nearest
 from merge_core.formats import Artefact, read
 from merge_core.formats.weights_file import PICKLES
@@ -15,10 +15,11 @@ from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
 from merge_core.plan_statistics import Published, published
 from merge_core.plan_tensors import AnyBase, Input, Merge, TensorPlanner
 from merge_core.recipe import Ingredient, Recipe, Stack
+from merge_core.recipe_vocabulary import Vocabulary
 from merge_core.side_files import CARRIED
 from merge_core.sources import Resolve, Source
 from merge_core.stored import StoredTensor
-from merge_core.vocabulary import Alignment
+from merge_core.vocabulary import Alignment, Opened, align_vocabularies
 
 READ = (".safetensors", *PICKLES, *CARRIED)
 """Endings of the files that have a say in the output; a source's README has none."""
@@ -35,9 +36,10 @@ class Inputs:
         self._sources: dict[str, Source] = {}
         self._artefacts: dict[str, Artefact] = {}
         self._aligned: dict[str, Artefact] = {}
+        self._within: dict[int, tuple[Recipe, Inputs]] = {}
         self.notes: list[str] = []
         self.alignment: Alignment | None = None
-        """Set once the vocabularies of all sources are known."""
+        """How tokens are numbered, within a recipe that says so."""
 
     def source(self, name: str) -> Source:
         if name not in self._sources:
@@ -79,6 +81,16 @@ class Inputs:
         inside.alignment, inside._aligned = self.alignment.part(source), {}
         return inside
 
+    def within(self, recipe: Recipe) -> "Inputs":
+        """The same sources, for a recipe that says how tokens are numbered; the outermost that does so is heard."""
+        if self.alignment is not None or not isinstance(recipe.tokenizer, Vocabulary):
+            return self
+        if id(recipe) not in self._within:
+            inside = copy(self)
+            inside.alignment, inside._aligned = align_vocabularies(recipe, Opened(self.source, self.artefact)), {}
+            self._within[id(recipe)] = recipe, inside
+        return self._within[id(recipe)][1]
+
     def fingerprint(self, name: str) -> list[list[str]]:
         source = self.source(name)
         if source.hashes is not None:
@@ -91,6 +103,7 @@ class Inputs:
 def plan_recipe(recipe: Recipe, opened: Inputs, wanted: Wanted = every_tensor) -> TensorPlanner:
     """The planner of a recipe's `wanted` tensors, its inputs opened and checked against each other."""
     _check_count(recipe)
+    opened = opened.within(recipe)
     base = None if recipe.base is None else _base(recipe.base, opened)
     inputs = [_ingredient(ingredient, base, opened, recipe, wanted) for ingredient in recipe.ingredients]
     if base is None:
@@ -102,8 +115,20 @@ def _chosen(tensors: Mapping[str, Held], wanted: Wanted) -> Mapping[str, Held]:
     return tensors if wanted is every_tensor else {name: held for name, held in tensors.items() if wanted(name)}
 
 
-def _base(name: str, opened: Inputs) -> Base:
-    artefact = opened.model(name)
+def _base(source: str | Recipe | Stack, opened: Inputs) -> Base:
+    if isinstance(source, str):
+        _check_complete(source, opened.artefact(source))
+    return {name: _as_base(delta) for name, delta in _open_model(source, opened, every_tensor).deltas.items()}
+
+
+def _as_base(delta: Delta | Merge) -> AnyBase:
+    if isinstance(delta, Replacement):
+        return delta.stored
+    assert isinstance(delta, (Gathered, Merge)), "a full model has whole tensors"
+    return delta
+
+
+def _check_complete(name: str, artefact: Artefact) -> None:
     if not artefact.complete:
         raise RecipeError(
             "the base is not a full checkpoint",
@@ -111,8 +136,6 @@ def _base(name: str, opened: Inputs) -> Base:
             found=f"{artefact.format} in '{name}'",
             expected="a checkpoint",
         )
-    gathered = {key: delta for key, delta in artefact.deltas.items() if isinstance(delta, Gathered)}
-    return {**artefact.tensors, **gathered}
 
 
 def _ingredient(ingredient: Ingredient, base: Base | None, opened: Inputs, recipe: Recipe, wanted: Wanted) -> Input:
@@ -141,11 +164,19 @@ def _open(ingredient: Ingredient, base: Base | None, opened: Inputs, recipe: Rec
     artefact = opened.model(source)
     if artefact.complete:
         _check_takes_complete(recipe, f"'{source}'", artefact.format)
+    elif recipe.base is None and recipe.output.kind == "ternary":
+        return _own_tensors(artefact, f"'{source}'")
     _note_other_base(artefact, f"'{source}'", recipe, opened)
     entry = _aligned(artefact, f"'{source}'", base)
     if opened.alignment is not None and not artefact.complete:
         opened.alignment.check_adapter(entry.label, entry.deltas, base or {})
     return entry
+
+
+def _own_tensors(artefact: Artefact, label: str) -> Input:
+    """What an adapter is made of, each tensor for itself, under the names that its file has."""
+    deltas = {stored.spec.name: Replacement(stored) for stored in artefact.tensors.values()}
+    return Input(label, deltas, complete=True)
 
 
 def _open_model(source: str | Recipe | Stack, opened: Inputs, wanted: Wanted) -> Input:
@@ -171,8 +202,9 @@ def _check_takes_complete(recipe: Recipe, label: str, found: str) -> None:
 
 def _note_other_base(artefact: Artefact, label: str, recipe: Recipe, opened: Inputs) -> None:
     declared = artefact.declared_base
-    if declared and recipe.base is not None and _last_part(declared) != _last_part(recipe.base):
-        opened.notes.append(f"{label} says that its base is '{declared}', and is put on '{recipe.base}'")
+    base = recipe.base_name
+    if declared and base is not None and _last_part(declared) != _last_part(base):
+        opened.notes.append(f"{label} says that its base is '{declared}', and is put on '{base}'")
 
 
 def _last_part(name: str) -> str:

@@ -1,75 +1,20 @@
 """What happens to each tensor: merged from which inputs, or copied from where. Every mismatch is found here."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from merge_core.deltas import Absent, Delta, Gathered, Replacement
 from merge_core.errors import RecipeError, nearest
-from merge_core.methods import Method, Space
 from merge_core.methods.linear import Linear
 from merge_core.plan_rules import Rules
 from merge_core.plan_statistics import statistics_of
+from merge_core.planned import AnyBase, Copy, Input, Merge, TensorPlan
 from merge_core.recipe import Recipe
-from merge_core.statistics import Values
 from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import BY_LABEL, DType, TensorSpec
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Merge:
-    """One tensor to be computed; `spec` has the output's dtype. An input is a delta, or a merge of its own."""
-
-    spec: TensorSpec
-    method: Method
-    weights: tuple[float, ...]
-    scale: float
-    seed: int
-    base: "AnyBase | None"
-    inputs: tuple["Delta | Merge", ...]
-    statistics: tuple[StoredTensor, ...] = ()
-    """One for each input, where the method reads a statistic of this tensor."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.spec.shape
-
-    @property
-    def read(self) -> tuple["Delta | Merge", ...]:
-        """The inputs, and the base where it is computed as well."""
-        return self.inputs if self.base is None or isinstance(self.base, StoredTensor) else (*self.inputs, self.base)
-
-    @property
-    def space(self) -> Space:
-        """What the method sees of each input: weights, or deltas from the base."""
-        return self.method.works_on(self.base is not None)
-
-    def statistics_at(self, start: int, size: int) -> tuple[Values, ...]:
-        """What the statistics say of the flat elements [start, start + size)."""
-        statistic = self.method.statistic
-        return () if statistic is None else tuple(statistic.part(stored, start, size) for stored in self.statistics)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Copy:
-    """One tensor whose stored bytes are the result."""
-
-    spec: TensorSpec
-    stored: StoredTensor
-
-
-TensorPlan = Merge | Copy
-AnyBase = StoredTensor | Gathered | Merge
-"""A base's tensor: as it is stored, with its rows in another order, or merged itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One ingredient, its names already those of the base. A `complete` one speaks of every tensor."""
-
-    label: str
-    deltas: Mapping[str, "Delta | Merge"]
-    complete: bool
-    statistics: Mapping[str, StoredTensor] = field(default_factory=dict)
+__all__ = ["AnyBase", "Copy", "Input", "Merge", "TensorPlan", "TensorPlanner"]
 
 
 class TensorPlanner:
@@ -137,7 +82,7 @@ class TensorPlanner:
             and (self.recipe.method.works_on(True) == "delta" or self.recipe.method.statistic is not None)
             and all(isinstance(entry, Absent) for entry in inputs)
         ):
-            return self._kept(stored)
+            return self._kept(name, stored)
         method, weights = self.rules.method(name), self.rules.weights(name)
         method.check(list(weights), name)
         statistics = statistics_of(method, frame, self.inputs)
@@ -221,7 +166,7 @@ class TensorPlanner:
         """The tensor as the base or one ingredient has it."""
         if isinstance(take, str):
             assert self.base is not None, "a recipe that takes from the base has one"
-            return self._kept(self.base[name])
+            return self._kept(name, self.base[name])
         delta = self.inputs[take].deltas.get(name)
         if isinstance(delta, Replacement):
             return Copy(replace(delta.stored.spec, name=name), delta.stored)
@@ -241,7 +186,7 @@ class TensorPlanner:
         stored = self.base[name] if self.base is not None and name in self.base else None
         if delta is None:
             assert stored is not None, "an absent delta has a base"
-            return self._kept(stored)
+            return self._kept(name, stored)
         if isinstance(delta, Merge):
             return Merge(replace(delta.spec, name=name), Linear(), (1.0,), 1.0, self.recipe.seed, None, (delta,))
         frame = self._frame(name)
@@ -249,16 +194,17 @@ class TensorPlanner:
         inputs = (self._input(entry, name, frame),)
         return Merge(frame, Linear(), (1.0,), 1.0, self.recipe.seed, stored, inputs)
 
-    def _kept(self, held: AnyBase) -> TensorPlan:
+    def _kept(self, name: str, held: AnyBase) -> TensorPlan:
         """The base's tensor as it is."""
+        spec = replace(held.spec, name=name)
         if isinstance(held, Gathered):
-            return Merge(held.spec, Linear(), (1.0,), 1.0, self.recipe.seed, None, (held,))
-        return Copy(held.spec, held) if isinstance(held, StoredTensor) else held
+            return Merge(spec, Linear(), (1.0,), 1.0, self.recipe.seed, None, (held,))
+        return Copy(spec, held) if isinstance(held, StoredTensor) else replace(held, spec=spec)
 
     def _frame(self, name: str) -> TensorSpec:
         """The spec that the output follows: the base's, else that of the first ingredient that has the tensor."""
         if self.base is not None and name in self.base:
-            return self.base[name].spec
+            return replace(self.base[name].spec, name=name)
         delta = next(entry.deltas[name] for entry in self.inputs if name in entry.deltas)
         if isinstance(delta, Replacement):
             return replace(delta.stored.spec, name=name)
@@ -267,7 +213,7 @@ class TensorPlanner:
         return TensorSpec(name, DType.F32, delta.shape)
 
     def _frame_label(self) -> str:
-        return f"the base '{self.recipe.base}'" if self.base is not None else self.inputs[0].label
+        return f"the base '{self.recipe.base_name or 'recipe'}'" if self.base is not None else self.inputs[0].label
 
     def _hint(self, name: str, position: int) -> str:
         """The rule that settles a tensor on which the ingredients do not agree."""

@@ -87,7 +87,8 @@ class Output(Record):
 class Recipe(Record):
     """A merge, complete: inputs, method, scale, types, seed, exceptions and output."""
 
-    base: SourceName | None = None
+    base: AnySource | None = None
+    """What deltas are taken from: a full checkpoint, or a recipe of one."""
     method: AnyMethod
     ingredients: Annotated[tuple[Ingredient, ...], *listed(1, MOST_INGREDIENTS)]
     scale: Number = 1.0
@@ -120,6 +121,18 @@ class Recipe(Record):
     def forms(cls) -> dict[str, type[Record]]:
         """What a source can be beside a name, by the tag of its form."""
         return {"recipe": cls, "stack": Stack}
+
+    @property
+    def base_name(self) -> str | None:
+        """The base's name; None where there is none, or where it is computed itself."""
+        return self.base if isinstance(self.base, str) else None
+
+    @model_validator(mode="after")
+    def _is_whole_on_a_computed_base(self) -> "Recipe":
+        if self.base is not None and self.base_name is None and self.output.kind != "checkpoint":
+            found, expected = self.output.kind, "checkpoint: nobody else has this base"
+            raise misfit("the base is computed here", "output.kind", found=found, expected=expected)
+        return self
 
     def weights(self) -> tuple[float, ...]:
         """One weight for each ingredient, with the method's default where the recipe gives none."""
@@ -157,7 +170,7 @@ class Recipe(Record):
     def places(self) -> Iterator[tuple[str, str]]:
         """Every source named, with the path of its field: `ingredients[0].source.base`."""
         if self.base is not None:
-            yield "base", self.base
+            yield from _places(self.base, "base")
         for position, ingredient in enumerate(self.ingredients):
             yield from _places(ingredient.source, f"ingredients[{position}].source")
         if isinstance(self.tokenizer, str):
@@ -171,7 +184,7 @@ class Recipe(Record):
             ingredient.model_copy(update={"source": _renamed(ingredient.source, names)})
             for ingredient in self.ingredients
         )
-        base = None if self.base is None else names.get(self.base, self.base)
+        base = None if self.base is None else _renamed(self.base, names)
         wish = self.tokenizer
         tokenizer = wish.with_sources(names) if isinstance(wish, Vocabulary) else names.get(wish or "", wish)
         return self.model_copy(update={"base": base, "ingredients": ingredients, "tokenizer": tokenizer})

@@ -28,7 +28,7 @@ EXPECTED = {
 }
 """What pydantic's messages say in more words, or of Python's types."""
 
-TAGGED = ("method", "source", "take")
+TAGGED = ("method", "source", "base", "take")
 """Fields of several forms; pydantic puts the form's tag after them."""
 
 
@@ -97,9 +97,9 @@ def _siblings(recipe: type["Recipe"], location: tuple[int | str, ...]) -> list[s
     for part, before in zip(location[:-1], (None, *location), strict=False):
         if before == "method":
             model = next(method for method in METHODS if method.title() == part)
-        elif before == "source":
+        elif before in ("source", "base"):
             model = recipe.forms()[str(part)]
-        elif isinstance(part, str) and part in model.model_fields and part not in ("method", "source"):
+        elif isinstance(part, str) and part in model.model_fields and part not in ("method", "source", "base"):
             model = next(_models_in(model.model_fields[part].annotation), model)
     return list(model.model_fields)
 
@@ -141,6 +141,8 @@ def _check_nesting(data: object) -> None:
 
 def _nested_sources(source: Any) -> list[Any]:
     """The recipes and stacks right inside one, as raw data."""
+    base = [source["base"]] if isinstance(source, dict) and isinstance(source.get("base"), dict) else []
     inside = [source.get(key) for key in ("ingredients", "stack")] if isinstance(source, dict) else []
     entries = [entry for held in inside if isinstance(held, (list, tuple)) for entry in held[: MOST_INGREDIENTS + 1]]
-    return [entry["source"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("source"), dict)]
+    sources = [entry.get("source") for entry in entries if isinstance(entry, dict)]
+    return base + [inner for inner in sources if isinstance(inner, dict)]

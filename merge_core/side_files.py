@@ -77,7 +77,7 @@ def _fenced(recipe: Recipe) -> str:
 
 
 def _front_matter(recipe: Recipe) -> list[str]:
-    base = [] if recipe.base is None else [f"base_model: {_quoted(recipe.base.split('@')[0])}"]
+    base = [] if recipe.base_name is None else [f"base_model: {_quoted(recipe.base_name.split('@')[0])}"]
     return [*base, "library_name: transformers", "tags:", "- merge", "- stockpot", f"- {recipe.method.name}"]
 
 
@@ -87,7 +87,7 @@ def _quoted(name: str) -> str:
 
 
 def _made_of(recipe: Recipe) -> list[str]:
-    rows = [f"| base | {_code(recipe.base)} | |"] if recipe.base else []
+    rows = [f"| base | {_code(recipe.base_name) if recipe.base_name else 'a recipe'} | |"] if recipe.base else []
     for ingredient, weight in zip(recipe.ingredients, recipe.weights(), strict=True):
         source = "a nested recipe" if not isinstance(ingredient.source, str) else _code(ingredient.source)
         rows.append(f"| ingredient | {source} | {weight:g} |")

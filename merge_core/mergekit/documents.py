@@ -63,8 +63,25 @@ def _joined(named: dict[str | None, Data]) -> Data:
         found = ", ".join(repr(name) for name in ends) or "none: they are made of each other"
         message = "one document is the result, and every other one goes into it"
         raise UnsupportedError(message, where="document", found=found, expected="one that no other one names")
-    result: Data = _filled(named[ends[0]], inner, ())
+    outer = named[ends[0]]
+    for name, data in named.items():
+        _check_tokens(name, data, inner)
+    if isinstance(outer.get("tokenizer"), dict):
+        inner = {name: {"tokenizer": {"source": "base"}, **data} for name, data in inner.items()}
+    result: Data = _filled(outer, inner, ())
     return result
+
+
+def _check_tokens(name: str | None, data: Data, inner: dict[str, Data]) -> None:
+    """Tokens come from files, and those of another document's output are made together with it."""
+    wish = data.get("tokenizer")
+    rules = [] if not isinstance(wish, dict) else [rule.get("source") for rule in wish["tokens"]]
+    asked = [wish["source"], wish.get("base")] if isinstance(wish, dict) else []
+    found = [source["model"] if isinstance(source, dict) else source for source in rules if source != {"kind": "zero"}]
+    for source in [*asked, *found]:
+        if source in inner:
+            message, expected = "tokens of another document's output are not supported", "a model's path"
+            raise UnsupportedError(message, where=f"document {name or ''}: tokenizer", found=source, expected=expected)
 
 
 def _filled(source: Any, inner: dict[str, Data], within: tuple[str, ...]) -> Any:
@@ -74,12 +91,10 @@ def _filled(source: Any, inner: dict[str, Data], within: tuple[str, ...]) -> Any
         if source in within:
             raise RecipeError("documents are made of each other", where="document", found=" → ".join((*within, source)))
         return _filled(inner[source], inner, (*within, source))
-    if source.get("base") in inner:
-        message = "the output of another document is not supported as a base"
-        raise UnsupportedError(message, where="base_model", found=source["base"], expected="a full checkpoint")
     key = "stack" if "stack" in source else "ingredients"
     entries = [{**entry, "source": _filled(entry["source"], inner, within)} for entry in source[key]]
-    return {**source, key: entries}
+    base = {"base": _filled(source["base"], inner, within)} if "base" in source else {}
+    return {**source, **base, key: entries}
 
 
 def _parse(data: Data) -> Recipe:

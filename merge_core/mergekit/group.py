@@ -124,25 +124,20 @@ class Group:
             return [*(own or [Source(base, "base_model", {})]), *others]
         return list(self.sources) if own else [*self.sources, Source(base, "base_model", {})]
 
-    def _base(self) -> str | None:
+    def _base(self) -> Any:
         if self.base is None:
             if self.peer.base in ("needed", "first"):
                 message = f"{self.method} needs a base"
                 raise RecipeError(message, where="base_model", found="nothing", expected="a model")
             return None
-        if self.base.adapter is None:
-            return self.base.model
-        if self.peer.base in ("needed", "delta"):
-            message = "a base with an adapter on top is not supported: merge it first, as a document of its own file"
-            raise UnsupportedError(message, where="base_model", found=str(self.base), expected="a full checkpoint")
-        return None
+        return self.base.source if self.base.adapter is None or self.peer.base in ("needed", "delta") else None
 
     def _ingredients(self, inputs: list[Source]) -> list[Data]:
         return [self._ingredient(source) for source in inputs]
 
     def _ingredient(self, source: Source) -> Data:
         reference = source.reference
-        on_base = self.base is not None and reference.adapter is not None and reference.model == self.base.model
+        on_base = reference.adapter is not None and self.base == Reference(reference.model)
         is_delta = self.peer.base in ("needed", "delta")
         entry: Data = {"source": reference.adapter if on_base and is_delta else reference.source}
         return entry | ({"layer_shift": source.shift} if source.shift else {})

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from merge_core.errors import RecipeError, UnsupportedError, nearest
-from merge_core.mergekit.document import Document, InputModel, InputSlice, Module, OutputSlice, Tokenizer
+from merge_core.mergekit.document import Document, InputModel, InputSlice, Module, OutputSlice
 from merge_core.mergekit.group import Data, Group, Levels, Source
 from merge_core.mergekit.methods import PEERS, Peer
 from merge_core.mergekit.reference import Reference
+from merge_core.mergekit.side_wishes import side_wishes
 from merge_core.recipe import Recipe
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -32,7 +33,7 @@ def as_data(document: Document, notes: list[str]) -> Data:
     else:
         assert part.slices is not None, "a document has models or slices"
         data = _slices(document, part.slices, levels, notes)
-    return data | _dtype(document) | _side_wishes(document, data)
+    return data | _dtype(document) | side_wishes(document, data)
 
 
 def _peer(document: Document) -> Peer:
@@ -131,32 +132,6 @@ def _refuse_twice(references: list[Reference], where: str) -> None:
             )
 
 
-def _side_wishes(document: Document, data: Data) -> Data:
-    """Tokenizer and chat template, which go along with the weights."""
-    template = {} if document.chat_template is None else {"chat_template": document.chat_template}
-    where, source = "tokenizer_source", document.tokenizer_source
-    if document.tokenizer is not None:
-        if source is not None:
-            message = "tokenizer and tokenizer_source say the same"
-            raise RecipeError(message, where="tokenizer_source", found="both", expected="one of them")
-        _refuse_token_rules(document.tokenizer)
-        where, source = "tokenizer.source", document.tokenizer.source
-    if source is None:
-        return template
-    if str(source) == "union":
-        message = "a union of vocabularies, with embeddings resized, is not supported"
-        raise UnsupportedError(message, where=where, found="union", expected="base, or a model's path")
-    first = next(iter(_in_order(data))) if document.base_model is None else document.base_model.model
-    return {**template, "tokenizer": first if str(source) == "base" else source.model}
-
-
-def _refuse_token_rules(tokenizer: Tokenizer) -> None:
-    for key in ("tokens", "pad_to_multiple_of"):
-        if getattr(tokenizer, key):
-            message = f"{key}, which changes embeddings, is not supported"
-            raise UnsupportedError(message, where=f"tokenizer.{key}", expected="a tokenizer as it is")
-
-
 def names_in(data: Data, names: Mapping[str, Any]) -> set[str]:
     """Which of `names` the recipe `data` has for sources."""
     return {name for name in _in_order(data) if name in names}
@@ -168,6 +143,6 @@ def _in_order(source: Any) -> Iterator[str]:
         yield source
         return
     if "base" in source:
-        yield source["base"]
+        yield from _in_order(source["base"])
     for entry in source.get("stack") or source.get("ingredients") or []:
         yield from _in_order(entry["source"])

@@ -9,8 +9,8 @@ from merge_core.deltas import Delta, Gathered, Replacement
 from merge_core.errors import NotFoundError, RecipeError, UnsupportedError
 from merge_core.formats.artefact import Artefact
 from merge_core.formats.safetensors_file import read_json
-from merge_core.recipe import Recipe, Stack
-from merge_core.recipe_vocabulary import BASE, UNION, TokenEmbedding, Vocabulary
+from merge_core.recipe import Ingredient, Layers, Recipe, Stack
+from merge_core.recipe_vocabulary import BASE, UNION, TokenEmbedding, Tokenizer, Vocabulary
 from merge_core.sources import Source
 from merge_core.stored import StoredTensor
 from merge_core.vocabulary.embeddings import embedding_rows, is_tokenwise
@@ -58,11 +58,11 @@ class Alignment:
             message, expected = "an adapter changes rows that are numbered anew", "it merged into its model first"
             raise UnsupportedError(message, where=f"tensor '{name}'", found=label, expected=expected)
 
-    def part(self, source: AnySource, base: str | None = None) -> "Alignment":
+    def part(self, source: AnySource) -> "Alignment":
         """The same numbering for one part of a stack, whose models fill up each other's gaps."""
         models = list(_full_models(source, self.opened))
-        own = source.base if isinstance(source, Recipe) else None
-        tables = make_tables(self.wish, self.numbering, models, own or base or self.wish.base, self.known)
+        own = source.base_name if isinstance(source, Recipe) else None
+        tables = make_tables(self.wish, self.numbering, models, own or self.wish.base, self.known)
         return replace(self, tables=tables)
 
     def _gathered(self, model: str, key: str, delta: Delta) -> Delta:
@@ -101,13 +101,25 @@ def align_vocabularies(recipe: Recipe, opened: Opened) -> Alignment | None:
         found, expected = recipe.output.kind, "checkpoint"
         raise RecipeError("a vocabulary is of a whole model", where="output.kind", found=found, expected=expected)
     models = list(_full_models(recipe, opened))
-    base = wish.base or recipe.base
+    base = wish.base or recipe.base_name
     known = _known(dict.fromkeys([*([base] if base else []), *models, *_asked(wish)]), opened)
     result = _result(wish, base or models[0], models, known, opened)
     _check_nested(recipe, known)
     numbering = Numbering.of(result.tokens.numbers, wish.pad_to_multiple_of)
     tables = make_tables(wish, numbering, models, base, known)
     return Alignment(wish, numbering, result, known, opened, tables)
+
+
+def speaker(source: AnySource) -> Recipe:
+    """The recipe, in this one or itself, that says how the result's tokens are numbered."""
+    assert isinstance(source, Recipe), "the outermost is a recipe"
+    while source.tokenizer is None:
+        first = source.ingredients[0].source if source.base is None else source.base
+        first = first.stack[0].source if isinstance(first, Stack) else first
+        if not isinstance(first, Recipe):
+            break
+        source = first
+    return source
 
 
 def _full_models(source: AnySource, opened: Opened) -> Iterator[str]:
@@ -120,7 +132,7 @@ def _full_models(source: AnySource, opened: Opened) -> Iterator[str]:
             yield from _full_models(part.source, opened)
     else:
         if source.base is not None:
-            yield source.base
+            yield from _full_models(source.base, opened)
         for ingredient in source.ingredients:
             yield from _full_models(ingredient.source, opened)
 
@@ -173,21 +185,28 @@ def _result(wish: Vocabulary, base: str, models: Sequence[str], known: Mapping[s
 def _check_nested(recipe: Recipe, known: Mapping[str, Known]) -> None:
     """A nested recipe with a tokenizer of its own is a model with its own tokens: fine where all have the same."""
     numbers = [model.tokens.numbers for model in known.values()]
-    if all(one == numbers[0] for one in numbers):
-        return
+    are_alike = all(one == numbers[0] for one in numbers)
     for where, inner in _nested(recipe, ""):
-        if inner.tokenizer is not None:
+        if inner.tokenizer is not None and not (are_alike and _takes_what_is_there(inner.tokenizer, known)):
             message = "tokens of what is merged from models with other tokens are not numbered anew"
             expected = "one tokenizer for all, or a merge of its own"
             raise UnsupportedError(message, where=f"{where}.tokenizer", found="models that differ", expected=expected)
 
 
+def _takes_what_is_there(wish: Tokenizer, known: Mapping[str, Known]) -> bool:
+    source = wish if isinstance(wish, str) else wish.source
+    return (source in (UNION, BASE) or source in known) and (isinstance(wish, str) or not wish.tokens)
+
+
 def _nested(source: AnySource, where: str) -> Iterator[tuple[str, Recipe]]:
     if isinstance(source, str):
         return
-    key, entries = ("stack", source.stack) if isinstance(source, Stack) else ("ingredients", source.ingredients)
-    for position, inner in enumerate(entry.source for entry in entries):
-        place = f"{where}{key}[{position}].source"
+    key = "stack" if isinstance(source, Stack) else "ingredients"
+    entries: Sequence[Layers | Ingredient] = source.stack if isinstance(source, Stack) else source.ingredients
+    sources = [entry.source for entry in entries]
+    inside = [(f"{where}{key}[{position}].source", inner) for position, inner in enumerate(sources)]
+    base = None if isinstance(source, Stack) else source.base
+    for place, inner in inside if base is None else [(f"{where}base", base), *inside]:
         if isinstance(inner, Recipe):
             yield place, inner
         yield from _nested(inner, f"{place}.")

@@ -11,6 +11,7 @@ import torch
 from merge_core.chat_templates import NAMED
 from merge_core.errors import InputError, StockpotError
 from merge_core.mergekit import translate
+from merge_core.recipe_vocabulary import Vocabulary
 from tests.merge_core.building import mix, planned, write_model
 
 MESSAGES = [
@@ -116,30 +117,51 @@ def test_named_templates_give_the_formats_of_their_models(name: str) -> None:
 MERGE: dict[str, Any] = {"merge_method": "linear", "models": [{"model": "a", "parameters": {"weight": 1}}]}
 
 
+TOKENS = {
+    "x": {"source": "a"},
+    "y": {"source": {"kind": "zero"}, "force": True},
+    "z": {"source": {"kind": "model_token", "model": "b", "token": "x"}},
+}
+RULES = (
+    {"token": "x", "source": "a"},
+    {"token": "y", "source": {"kind": "zero"}, "force": True},
+    {"token": "z", "source": {"kind": "model_token", "model": "b", "token": "x"}},
+)
+
+
 @pytest.mark.parametrize(
     ("wish", "tokenizer"),
     [
-        ({"tokenizer_source": "base"}, "a"),
-        ({"tokenizer_source": "b"}, "b"),
-        ({"tokenizer": {"source": "b"}}, "b"),
+        ({"tokenizer_source": "base"}, {"source": "base"}),
+        ({"tokenizer_source": "union", "base_model": "c"}, {"source": "union"}),
+        ({"tokenizer_source": "b"}, {"source": "b"}),
+        ({"tokenizer": {"source": "b", "pad_to_multiple_of": 64}}, {"source": "b", "pad_to_multiple_of": 64}),
+        ({"tokenizer": {"tokens": TOKENS}}, {"source": "union", "tokens": RULES}),
         ({}, None),
     ],
 )
-def test_mergekits_tokenizer_source_is_whose_tokenizer(wish: dict[str, Any], tokenizer: str | None) -> None:
-    assert translate(MERGE | wish).recipe.tokenizer == tokenizer
+def test_mergekits_tokenizer_is_a_vocabulary(wish: dict[str, Any], tokenizer: dict[str, Any] | None) -> None:
+    models = [*MERGE["models"], {"model": "c", "parameters": {"weight": 1}}]
+    found = translate({**MERGE, "models": models} | wish).recipe.tokenizer
+    assert found == (None if tokenizer is None else Vocabulary.model_validate(tokenizer))
 
 
 @pytest.mark.parametrize(
     ("wish", "where"),
     [
-        ({"tokenizer_source": "union"}, "tokenizer_source"),
-        ({"tokenizer": {"source": "union"}}, "tokenizer.source"),
-        ({"tokenizer": {"source": "b", "pad_to_multiple_of": 64}}, "tokenizer.pad_to_multiple_of"),
-        ({"tokenizer": {"source": "b", "tokens": {"x": {"source": "a"}}}}, "tokenizer.tokens"),
         ({"tokenizer": {"source": "b"}, "tokenizer_source": "b"}, "tokenizer_source"),
+        ({"tokenizer": {"tokens": {"x": {"force": True}}}}, "tokenizer.tokens.x"),
+        (
+            {"tokenizer": {"tokens": {"x": {"source": {"kind": "model_token", "model": "a"}}}}},
+            "tokenizer.tokens.x.source",
+        ),
+        (
+            {"tokenizer": {"tokens": {"x": {"source": {"kind": "model_token", "token": "b"}}}}},
+            "tokenizer.tokens.x.source",
+        ),
     ],
 )
-def test_what_would_change_embeddings_is_refused_by_name(wish: dict[str, Any], where: str) -> None:
+def test_what_is_wrong_with_tokens_is_named(wish: dict[str, Any], where: str) -> None:
     with pytest.raises(InputError) as refused:
         translate(MERGE | wish)
     assert refused.value.where == where
