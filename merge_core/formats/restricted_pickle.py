@@ -19,6 +19,11 @@ MOST_DEPTH = 100
 """Marks open at a time: what torch writes has a handful."""
 MOST_DIGITS = 30
 
+SMALL = ("BININT1", "BININT2", "BININT")
+"""Integers of 1, 2 and 4 bytes. A sparse fine-tune has a list of millions of them, which are read in one go."""
+WIDTHS = {0x4B: 1, 0x4D: 2, 0x4A: 4}
+"""Opcode → bytes of its integer."""
+
 Persistent = Callable[[object], Any]
 """Makes a storage of a persistent id."""
 
@@ -60,6 +65,8 @@ def interpret(data: bytes, file: str, persistent: Persistent, start: int = 0) ->
             if opcode.name == "STOP":
                 return machine.pop(), stream.tell()
             machine.step(opcode.name, argument)
+            if opcode.name in SMALL:
+                stream.seek(machine.push_run(data, stream.tell()))
     except (ValueError, IndexError, OverflowError) as error:
         # pickletools' own words for a cut or malformed argument.
         raise FileError("the pickle is broken", where=file, found=str(error)[:200]) from error
@@ -105,6 +112,14 @@ class _Machine:
             self._steps[name](argument)
         elif name not in IGNORED:
             self._remember(name, argument)
+
+    def push_run(self, data: bytes, at: int) -> int:
+        """Push the integers that follow each other from `at` on; where they end."""
+        push, end = self._stack.append, len(data)
+        while at < end and (width := WIDTHS.get(data[at], 0)) and at + width < end:
+            push(int.from_bytes(data[at + 1 : at + 1 + width], "little", signed=width == 4))
+            at += 1 + width
+        return at
 
     def pop(self) -> Any:
         if not self._stack:

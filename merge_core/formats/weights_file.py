@@ -1,6 +1,7 @@
 """A file of tensors by name, safetensors or pickled: the one place that tells them apart."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from merge_core.errors import FileError, StockpotError, UnsupportedError
@@ -42,11 +43,26 @@ def tensor_names(files: FileTree) -> frozenset[str]:
 
     For readers that recognise a format by its names: what is broken is left to whoever reads the file.
     """
-    leader = next((name for name in LEADERS if name in files), None) or lone_weights(files)
-    if leader is None:
-        return frozenset()
+    leader = weights_of(files)
+    return names_in(files[leader], leader) if leader else frozenset()
+
+
+def names_in(path: Path, file: str) -> frozenset[str]:
+    """The names of the tensors in one file, or in an index; none where it cannot be read."""
+    status = path.stat()
+    return _names_of(path, file, status.st_size, status.st_mtime_ns)
+
+
+def weights_of(files: FileTree) -> str:
+    """The file that leads to the weights, or an empty text where none does."""
+    return next((name for name in LEADERS if name in files), None) or lone_weights(files) or ""
+
+
+@lru_cache(maxsize=8)
+def _names_of(path: Path, file: str, size: int, changed_ns: int) -> frozenset[str]:
+    """Every reader asks, and the header of a large model takes a while to read."""
     try:
-        return frozenset(_names(files[leader], leader))
+        return frozenset(_names(path, file))
     except StockpotError:
         return frozenset()
 
