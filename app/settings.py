@@ -3,12 +3,15 @@
 import ipaddress
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from app.memory import PROCESS_BYTES
+from app.sizes import parse_size
 from merge_core.errors import InputError, nearest
 
 URL_VARIABLES = {"REDIS_URL": "redis_url", "DATABASE_URL": "database_url", "BLOB_URL": "blob_url"}
@@ -29,6 +32,16 @@ def _processors() -> int:
 Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
+def _size(value: object) -> object:
+    """A size with a unit in bytes; what is no such thing is left for pydantic to refuse."""
+    with suppress(InputError):
+        return parse_size(value, "") if isinstance(value, str) else value
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_size)]
+
+
 class Settings(BaseModel):
     """One process's settings; `environment()` hands the same ones to a child process."""
 
@@ -39,8 +52,8 @@ class Settings(BaseModel):
     port: int = Field(8080, ge=0, le=65535)
     workers: int = Field(1, ge=0, le=256)
     threads: int = Field(default_factory=_processors, ge=1, le=1024)
-    memory_bytes: int = Field(default_factory=_half_the_memory, ge=1 << 26)
-    max_file_bytes: int = Field(100 * GIB, ge=1)
+    memory_bytes: Size = Field(default_factory=_half_the_memory, ge=PROCESS_BYTES)
+    max_file_bytes: Size = Field(100 * GIB, ge=1)
     lease_s: int = Field(15, ge=10, le=600)
     job_deadline_s: int = Field(24 * 3600, ge=1)
     redis_url: str | None = None
@@ -96,6 +109,11 @@ class Settings(BaseModel):
             found=self.host,
             expected="a loopback address such as 127.0.0.1, or a token made first with `stockpot tokens create`",
         )
+
+    @property
+    def build_bytes(self) -> int:
+        """What one job of this machine's workers may take of `memory_bytes`, which all of them share."""
+        return self.memory_bytes // max(self.workers, 1)
 
     @property
     def staging(self) -> Path:

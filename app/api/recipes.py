@@ -5,6 +5,7 @@ from typing import Any
 
 from app.api.names import check_name, check_revision
 from app.api.services import Services
+from app.memory import PROCESS_BYTES
 from app.store.records import Commit, Repo, Token, may_read
 from app.store.resolve import StoreResolve
 from merge_core.errors import InputError, NotFoundError, RecipeError, nearest
@@ -25,7 +26,7 @@ def planned(pot: Services, token: Token, data: dict[str, Any]) -> tuple[Pinned, 
     """The plan of the recipe in `data` for a caller; every error that headers show comes out here."""
     pinned = _pinned(pot, token, _parsed(data))
     resolve = StoreResolve(pot.store, pot.blobs, token)
-    return pinned, make_plan(pinned.recipe, resolve, pot.settings.memory_bytes // pot.settings.threads)
+    return pinned, make_plan(pinned.recipe, resolve, pot.settings.build_bytes, PROCESS_BYTES)
 
 
 def _parsed(data: dict[str, Any]) -> Recipe:

@@ -11,10 +11,13 @@ from typing import Annotated
 
 import typer
 
-from app.command.output import human_size, print_json, progress_bar, warn
-from app.command.recipes import parse_size, plan_file
+from app.command.output import error_share, human_size, print_json, progress_bar, warn
+from app.command.recipes import memory_option, plan_file
+from app.command.surveys import FolderSurveys
+from app.memory import threads_within
 from merge_core.errors import ConflictError
 from merge_core.execute import execute
+from merge_core.outputs.lora_sink import read_errors
 
 
 def merge(
@@ -25,7 +28,12 @@ def merge(
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Threads; the bytes do not depend on it.")
     ] = None,
-    memory: Annotated[str | None, typer.Option(help="Most memory beside the mapped inputs, such as 1GiB.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Most anonymous memory, such as 1GiB; mapped inputs do not count.")
+    ] = None,
+    surveys: Annotated[
+        Path | None, typer.Option(help="Keep in this folder what surveys find, and survey no input twice.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace OUT when it is there.")] = False,
     fsync: Annotated[bool, typer.Option(help="Wait until the files are safe on disk.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -33,15 +41,16 @@ def merge(
     """Build RECIPE into OUT. OUT appears when it is complete, and not before."""
     started = time.monotonic()
     refuse_existing(out, overwrite)
-    budget = parse_size(memory)
+    budget = memory_option(memory)
     plan = plan_file(recipe, budget)
-    wanted = threads or os.cpu_count() or 1
-    affordable = wanted if budget is None or plan.memory_bytes == 0 else max(budget // plan.memory_bytes, 1)
+    affordable = threads_within(plan, threads or os.cpu_count() or 1, budget)
+    kept = None if surveys is None else FolderSurveys(surveys)
     warn(plan.warnings)
     with appearing(out, overwrite) as folder, progress_bar(f"merging {out.name}", shown=not json) as progress:
-        files = execute(plan, folder, threads=min(wanted, affordable), durable=fsync, on_progress=progress)
+        files = execute(plan, folder, threads=affordable, durable=fsync, surveys=kept, on_progress=progress)
         names = sorted(file.relative_to(folder).as_posix() for file in files)
         nbytes = sum((folder / name).stat().st_size for name in names if name.endswith(".safetensors"))
+        errors = read_errors(folder) if plan.recipe.output.kind == "lora" else None
     seconds = time.monotonic() - started
     if json:
         print_json(
@@ -51,9 +60,12 @@ def merge(
                 "bytes": nbytes,
                 "seconds": seconds,
                 "warnings": list(plan.warnings),
+                **({} if errors is None else {"relative_errors": errors}),
             }
         )
     else:
+        for name, error in (errors or {}).items():
+            typer.echo(f"{error_share(error)}  {name}")
         typer.echo(f"{out}: {human_size(nbytes)} in {len(plan.shards)} file(s), {seconds:.2f} s")
 
 

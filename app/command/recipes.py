@@ -3,15 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
+from app.command.surveys import marked
+from app.memory import PROCESS_BYTES
+from app.sizes import parse_size
 from merge_core.documents import parse_json
-from merge_core.errors import CapacityError, InputError, NotFoundError
+from merge_core.errors import CapacityError, NotFoundError
 from merge_core.mergekit import Translation, read_yaml
 from merge_core.plan import Plan, make_plan
 from merge_core.recipe import Recipe
 from merge_core.sources import Source, folder_source
 
 MOST_BYTES = 1 << 20
-UNITS = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "b": 1}
 
 
 def read_recipe(path: Path) -> Translation:
@@ -35,23 +37,13 @@ def plan_file(path: Path, memory_bytes: int | None = None) -> Plan:
 
     def resolve(name: str) -> Source:
         is_here = Path(name).expanduser().exists()
-        return folder_source(name) if is_here else folder_source(name, path.parent)
+        return marked(folder_source(name) if is_here else folder_source(name, path.parent))
 
     wish = read_recipe(path)
-    plan = make_plan(wish.recipe, resolve, memory_bytes)
+    plan = make_plan(wish.recipe, resolve, memory_bytes, PROCESS_BYTES)
     return replace(plan, warnings=(*wish.notes, *plan.warnings))
 
 
-def parse_size(text: str | None) -> int | None:
-    """`1GiB`, `512 MiB`, `2000000000` in bytes. Raises InputError."""
-    if text is None:
-        return None
-    number = text.strip().lower()
-    unit = next((unit for unit in UNITS if number.endswith(unit)), "")
-    try:
-        size = int(float(number.removesuffix(unit)) * UNITS.get(unit, 1))
-    except (ValueError, OverflowError):
-        size = 0
-    if size <= 0:
-        raise InputError("not a size", where="--memory", found=repr(text), expected="such as 1GiB, 512MiB or 2GB")
-    return size
+def memory_option(text: str | None) -> int | None:
+    """What `--memory` says, in bytes. Raises InputError."""
+    return None if text is None else parse_size(text, "--memory")

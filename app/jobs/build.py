@@ -2,6 +2,7 @@
 
 from app.jobs.perform import Work
 from app.jobs.staging import close_attempt, open_attempt
+from app.memory import PROCESS_BYTES, threads_within
 from app.store.records import EVERYBODY, Composition, FileEntry
 from app.store.resolve import StoreResolve
 from app.store.surveys import KeptSurveys
@@ -21,7 +22,7 @@ def build_shard(work: Work) -> None:
         [path] = execute(
             plan,
             folder,
-            threads=work.settings.threads,
+            threads=threads_within(plan, work.settings.threads, work.settings.build_bytes),
             shards=[shard],
             durable=False,  # the blob store syncs what it takes
             surveys=KeptSurveys(work.store, plan.marks.values()),
@@ -55,7 +56,7 @@ def _composition(work: Work) -> Composition:
 def _plan(work: Work, composition: Composition) -> Plan:
     """The plan anew, from the resolved recipe: as it is cheap, none is kept. It must be the one that was accepted."""
     resolve = StoreResolve(work.store, work.blobs, EVERYBODY)
-    plan = make_plan(Recipe.parse(composition.recipe), resolve)
+    plan = make_plan(Recipe.parse(composition.recipe), resolve, work.settings.build_bytes, PROCESS_BYTES)
     if plan.digest != composition.digest:
         raise ConflictError(
             "the plan is not the one that was accepted: its inputs or the engine have changed since",

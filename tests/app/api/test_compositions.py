@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.app.api.conftest import Pot
+from app.memory import PROCESS_BYTES
+from tests.app.api.conftest import Pot, running
 
 Recipe = dict[str, Any]
 BUILT = {"config.json": b"{}", "model.safetensors": b"weights"}
@@ -198,3 +199,17 @@ def test_methods_say_what_they_take(client: httpx.Client) -> None:
     methods = {method["name"]: method for method in client.get("/v1/methods").json()}
     assert {"linear", "slerp", "task_arithmetic", "ties", "selma"} <= methods.keys()
     assert "density" in methods["ties"]["parameters"]
+
+
+@pytest.mark.parametrize("route", ["/v1/plan", "/v1/compositions"])
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_queued(pot: Pot, recipe: Recipe, route: str) -> None:
+    less = pot.inside.settings.model_copy(update={"memory_bytes": PROCESS_BYTES})
+    body = {"recipe": recipe} | ({"name": "soups/mix"} if route == "/v1/compositions" else {})
+    with running(less) as small, small.client() as client:
+        refused = client.post(route, json=body)
+        assert client.get("/v1/jobs", params={"kind": "composition"}).json()["items"] == []
+    problem = refused.json()
+    assert (refused.status_code, problem["type"]) == (507, "/problems/capacity-error")
+    assert problem["where"] == "tensor 'layer.bias'"
+    assert problem["detail"].startswith("tensor 'layer.bias': linear needs more memory")
+    assert int(str(problem["found"]).split()[0]) > PROCESS_BYTES

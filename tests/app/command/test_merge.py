@@ -1,12 +1,15 @@
 """`stockpot merge` and `stockpot plan` as processes: results, exit codes, messages, and what is left on disk."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from app.command.surveys import marked
+from merge_core.sources import folder_source
 from tests.app.command.conftest import Run, write_recipe
 
 PAIR = [{"source": "math", "weight": 0.25}, {"source": "code", "weight": 0.75}]
@@ -131,3 +134,25 @@ def test_memory_that_is_too_small_is_refused_with_the_need(stockpot: Run, models
     assert result.returncode == 2
     assert "layer." in result.stderr
     assert "1000" in result.stderr
+
+
+def test_what_surveys_find_is_kept_in_a_folder_and_gives_the_same_bytes(
+    stockpot: Run, models: dict, tmp_path: Path
+) -> None:
+    def settled() -> bool:
+        return all(len(marked(folder_source(name, tmp_path)).marks) == 2 for name in models)
+
+    deadline = time.monotonic() + 20
+    while not settled():
+        assert time.monotonic() < deadline, "files keep changing"
+        time.sleep(0.05)
+    write_recipe(tmp_path / "r.yaml", base="base", method={"name": "ties", "density": 0.3}, ingredients=PAIR)
+    for out in ("without", "first", "again"):
+        option = () if out == "without" else ("--surveys", "kept")
+        assert stockpot("merge", "r.yaml", out, *option).returncode == 0
+        if out == "first":
+            before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()}
+    files = {(tmp_path / out / "model.safetensors").read_bytes() for out in ("without", "first", "again")}
+    assert len(files) == 1
+    assert len(before) == 2
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == before
