@@ -30,8 +30,7 @@ class Cayley:
         if self.terms is not None:
             return _series(one, skew, self.terms)
         # X (I + Q) = I − Q, as (I + Q)ᵀ Xᵀ = (I − Q)ᵀ with Qᵀ = −Q.
-        solved: Blocks = np.linalg.solve(one - skew, one + skew)
-        return solved.transpose(0, 2, 1)
+        return np.linalg.solve(one - skew, one + skew).astype(np.float64, copy=False).transpose(0, 2, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

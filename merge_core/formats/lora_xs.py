@@ -3,9 +3,8 @@
 from merge_core.deltas import Cored, Delta, LowRank
 from merge_core.errors import FileError
 from merge_core.formats.artefact import Artefact
-from merge_core.formats.header_marks import mentions
 from merge_core.formats.lora_factors import check_added, keyed_once
-from merge_core.formats.peft_adapter import WEIGHTS, Tensors, misfit, open_weights
+from merge_core.formats.peft_adapter import WEIGHTS, Tensors, adapter_names, misfit, open_weights
 from merge_core.formats.peft_config import CONFIG, peft_type
 from merge_core.formats.peft_lora import lora_artefact
 from merge_core.formats.peft_lora_config import read_config
@@ -19,7 +18,7 @@ KEYS = (".default_lora_latent_mapping.weight", "_lora_latent_mapping.weight", ".
 
 
 def recognises(files: FileTree) -> bool:
-    return peft_type(files) == "LORA" and mentions(files, MARK)
+    return peft_type(files) == "LORA" and any(MARK in name for name in adapter_names(files))
 
 
 def read(files: FileTree) -> Artefact:

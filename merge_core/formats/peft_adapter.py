@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Mapping
 from merge_core.deltas import Composite, Delta, Replacement, fitted
 from merge_core.errors import FileError
 from merge_core.formats.lora_factors import check_added, keyed_once
+from merge_core.formats.weights_file import names_in, present
 from merge_core.formats.weights_file import open_weights as open_file
-from merge_core.formats.weights_file import present
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
 
@@ -29,6 +29,12 @@ def open_weights(files: FileTree) -> dict[str, StoredTensor]:
         raise FileError("the adapter's weights are missing", found=sorted(files)[:5], expected=WEIGHTS)
     tensors = open_file(files[file], file)
     return keyed_once(((_strip(name), stored) for name, stored in tensors.items()), file)
+
+
+def adapter_names(files: FileTree) -> frozenset[str]:
+    """The names of the adapter's tensors; none where they cannot be read."""
+    file = present(files, "adapter_model")
+    return frozenset() if file is None else names_in(files[file], file)
 
 
 def _strip(name: str) -> str:

@@ -6,7 +6,9 @@ from merge_core.errors import UnsupportedError
 from merge_core.formats import (
     checkpoint,
     composable_sft,
+    corda,
     diffusers_lora,
+    inference_only,
     lora_xs,
     patch,
     peft_boft,
@@ -27,7 +29,7 @@ from merge_core.sources import FileTree
 class Reader(Protocol):
     """What each format's file offers.
 
-    One that reads a special case of what another recognises names that one in `SPECIAL_CASE_OF`.
+    One that reads a special case of what others recognise names them, or the one, in `SPECIAL_CASE_OF`.
     """
 
     NAME: str
@@ -47,6 +49,8 @@ READERS: tuple[Reader, ...] = (
     peft_oft,
     peft_boft,
     lora_xs,
+    corda,
+    inference_only,
     diffusers_lora,
     patch,
     composable_sft,
@@ -62,13 +66,19 @@ def reader_of(files: FileTree) -> Reader:
     Raises UnsupportedError when no reader does or several do.
     """
     willing = [reader for reader in READERS if reader.recognises(files)]
-    ordinary = {getattr(reader, "SPECIAL_CASE_OF", None) for reader in willing}
+    ordinary = {name for reader in willing for name in _ordinary_cases(reader)}
     readers = [reader for reader in willing if reader.NAME not in ordinary]
     if len(readers) == 1:
         return readers[0]
     expected = "a safetensors checkpoint or one of: " + ", ".join(reader.NAME for reader in READERS)
     found = " and ".join(reader.NAME for reader in readers) or ", ".join(sorted(files)[:8]) or "no files"
     raise UnsupportedError("the files are not one known format", found=found, expected=expected)
+
+
+def _ordinary_cases(reader: Reader) -> tuple[str, ...]:
+    """The readers whose special case this one reads."""
+    names: str | tuple[str, ...] = getattr(reader, "SPECIAL_CASE_OF", ())
+    return (names,) if isinstance(names, str) else names
 
 
 def read(files: FileTree) -> Artefact:

@@ -131,7 +131,7 @@ REFUSED_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "Arrow": ({"arrow_config": {"top_k": 2}}, "arrow_config"),
     "QA-LoRA": ({"use_qalora": True}, "use_qalora"),
     "a field to come": ({"use_quux": {"depth": 1}}, "use_quux"),
-    "another kind": ({"peft_type": "XLORA"}, "peft_type.*found 'XLORA'; expected LORA"),
+    "another kind": ({"peft_type": "QUUX"}, "peft_type.*found 'QUUX'; expected LORA"),
     "no kind": ({"peft_type": None}, "peft_type.*found None"),
     "r = 0": ({"r": 0}, "adapter_config.json: r: .*found 0"),
     "r = -1": ({"r": -1}, "adapter_config.json: r: "),
@@ -196,8 +196,6 @@ def test_tens_of_thousands_of_patterns_by_name_are_looked_up_quickly(adapter: Pa
 
 OTHER_KINDS = [
     peft.AdaLoraConfig(total_step=1),
-    peft.PromptTuningConfig(num_virtual_tokens=2),
-    peft.PrefixTuningConfig(num_virtual_tokens=2),
     peft.LNTuningConfig(),
     peft.VBLoRAConfig(),
     peft.FourierFTConfig(),
