@@ -13,7 +13,7 @@ from merge_core.plan import Plan
 from merge_core.plan_factors import Built, Factors, merge_of
 from merge_core.plan_tensors import Copy, Merge
 from merge_core.run import Reader, Run, StoredSum
-from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces
+from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces, read_ahead
 from merge_core.survey import survey_stages
 from merge_core.survey_records import Memory, SurveyRecords
 
@@ -125,7 +125,8 @@ class _Build:
             self.memory.keep(unit)
 
     def _merge_batch(self, runs: list[Run], sink: OutputSink) -> Batch:
-        return Batch([_merge_task(piece, sink, self.progress) for run in runs for piece in pieces(run)])
+        work = [piece for run in runs for piece in pieces(run)]
+        return Batch([_merge_task(piece, sink, self.progress) for piece in work], prepare=read_ahead(work))
 
     def _factor_batch(self, pairs: list[tuple[Factors, Run]], sink: OutputSink) -> Batch:
         return Batch([_factor_task(factors, run, sink, self.progress) for factors, run in pairs])

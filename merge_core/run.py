@@ -38,6 +38,16 @@ class Run:
         """How many levels of runs lie inside this one."""
         return max((1 + entry.height for entry in (*self.inputs, self.base) if isinstance(entry, Run)), default=0)
 
+    def stored_inputs(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
+        """The elements [start, stop) of whatever is read as it is stored."""
+        whole = [entry.stored for entry in self.inputs if isinstance(entry, Replacement)]
+        for stored in (*whole, self.base):
+            if isinstance(stored, StoredTensor):
+                yield stored.storage()[start:stop]
+        for entry in (*self.inputs, self.base):
+            if isinstance(entry, Run):
+                yield from entry.stored_inputs(start, stop)
+
     def open(self, elements: int | None = None) -> "Reader":
         """A reader for one thread, with room for `elements` at a time."""
         return Reader(self, elements or chunk_elements(self.merge))

@@ -5,12 +5,13 @@ stages follow each other; the pieces of a stage run in any order, and groups ove
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
 from merge_core.plan import chunk_elements
+from merge_core.read_ahead import will_need
 from merge_core.run import Run
 
 PIECE = 1 << 22
@@ -32,6 +33,17 @@ class Piece:
             yield start, min(self.elements, self.stop - start)
 
 
+def read_ahead(work: Sequence[Piece]) -> Callable[[int], None]:
+    """Has the stored inputs of a piece read from the disk; takes the piece's position."""
+
+    def prepare(position: int) -> None:
+        piece = work[position]
+        for data in piece.run.stored_inputs(piece.start, piece.stop):
+            will_need(data)
+
+    return prepare
+
+
 def pieces(run: Run) -> list[Piece]:
     """The tensor cut into units of work, along whole chunks."""
     elements = chunk_elements(run.merge)
@@ -45,11 +57,15 @@ Task = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tasks that may run in any order; results are collected as they come, and `finish` follows the last."""
+    """Tasks that may run in any order; results are collected as they come, and `finish` follows the last.
+
+    `prepare` is told of a task a little before a thread is free for it.
+    """
 
     tasks: list[Task]
     collect: Callable[[int, Any], None] = lambda position, result: None
     finish: Callable[[], None] = lambda: None
+    prepare: Callable[[int], None] = lambda position: None
 
 
 Stage = Iterator[Batch]
@@ -98,6 +114,7 @@ class _Flight:
                     return
                 self._start(group)
             stage, position = self._waiting.popleft()
+            stage.batch.prepare(position)
             self._running[self._pool.submit(stage.batch.tasks[position])] = (stage, position)
 
     def _start(self, stages: Stage) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from kernels.gram import BLOCK
 from merge_core.methods import Blocks, Counts, Partial, Surveyed
 from merge_core.run import Run
-from merge_core.schedule import Batch, Piece, Stage, Task, pieces
+from merge_core.schedule import Batch, Piece, Stage, Task, pieces, read_ahead
 
 
 def survey_stages(runs: list[Run], finished: Callable[[Piece], None]) -> Stage:
@@ -20,7 +20,8 @@ def survey_stages(runs: list[Run], finished: Callable[[Piece], None]) -> Stage:
         live = [run for run in runs if run.merge.spec.size > 0 and method.wants_round(round_, run.state)]
         if live:
             tally = _Tally(round_, live)
-            yield Batch([_survey_task(piece, round_, finished) for piece in tally.work], tally.collect, tally.conclude)
+            tasks = [_survey_task(piece, round_, finished) for piece in tally.work]
+            yield Batch(tasks, tally.collect, tally.conclude, read_ahead(tally.work))
 
 
 def _survey_task(piece: Piece, round_: int, finished: Callable[[Piece], None]) -> Task:

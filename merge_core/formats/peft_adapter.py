@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from merge_core.deltas import Composite, Delta, Replacement, fitted
 from merge_core.errors import FileError
+from merge_core.formats import ternary
 from merge_core.formats.lora_factors import check_added, keyed_once
 from merge_core.formats.weights_file import names_in, present
 from merge_core.formats.weights_file import open_weights as open_file
@@ -25,10 +26,19 @@ def open_weights(files: FileTree) -> dict[str, StoredTensor]:
     UnsupportedError for a pickle of more than tensors.
     """
     file = present(files, "adapter_model")
+    if ternary.FILE in files:
+        return _open_ternary(files, file)
     if file is None:
         raise FileError("the adapter's weights are missing", found=sorted(files)[:5], expected=WEIGHTS)
     tensors = open_file(files[file], file)
     return keyed_once(((_strip(name), stored) for name, stored in tensors.items()), file)
+
+
+def _open_ternary(files: FileTree, file: str | None) -> dict[str, StoredTensor]:
+    if file is not None:
+        found = f"{file} and {ternary.FILE}"
+        raise FileError("the adapter's weights are there twice", found=found, expected="one of them")
+    return keyed_once(((_strip(name), stored) for name, stored in ternary.adapter_tensors(files).items()), ternary.FILE)
 
 
 def adapter_names(files: FileTree) -> frozenset[str]:

@@ -21,6 +21,7 @@ from merge_core.formats import (
     sara,
     spiel,
     spt,
+    ternary,
 )
 from merge_core.formats.artefact import Artefact
 from merge_core.sources import FileTree
@@ -57,6 +58,7 @@ READERS: tuple[Reader, ...] = (
     sara,
     spiel,
     spt,
+    ternary,
 )
 
 
