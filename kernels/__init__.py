@@ -13,6 +13,7 @@
     competition    how strongly each parameter competes within and between tasks
     ternary        bitplanes of −, 0 and +: packed, unpacked, added up or elected straight onto a base
     gap_code       the same near the entropy: gaps in Golomb code, in blocks that decode by themselves
+    moments        Σx, Σx² and sums of what lies beyond a threshold, one float64 partial for each BLOCK elements
     low_rank_add   out += scale · up · down on any run of elements
     philox         random numbers as a pure function of (seed, name, ingredient, element index)
 

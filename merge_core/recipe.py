@@ -73,7 +73,7 @@ class Output(Record):
     rank is refused.
     """
 
-    kind: Literal["checkpoint", "dense", "patch", "lora"] = "checkpoint"
+    kind: Literal["checkpoint", "dense", "patch", "lora", "ternary"] = "checkpoint"
     max_shard_bytes: int = Field(default=5_000_000_000, strict=True, ge=1, lt=2**63)
     rank: int | None = Field(default=None, strict=True, ge=1, le=65536)
 
@@ -82,6 +82,43 @@ class Output(Record):
         if self.rank is not None and self.kind != "lora":
             raise misfit("only an adapter has a rank", "rank", found=self.rank, expected="output kind lora, or no rank")
         return self
+
+
+class TernaryOutput(Output):
+    """The delta that the merge is, compressed as ComPEFT does: see docs/ternary.md.
+
+    The `density` share of entries that is largest becomes ±`alpha` · σ, over the whole model or tensor by tensor
+    (`scope`), as bitplanes (`hot`) or near the entropy (`cold`). `convention` original follows the authors' code;
+    `magnitude` says what stands for σ.
+    """
+
+    kind: Literal["ternary"] = "ternary"
+    density: float = Field(default=0.2, strict=True, ge=0.0, le=1.0)
+    alpha: float = Field(default=1.0, strict=True, gt=0.0, le=1e6)
+    scope: Literal["model", "tensor"] = "model"
+    form: Literal["hot", "cold"] = "cold"
+    convention: Literal["stockpot", "original"] = "stockpot"
+    magnitude: Literal["std", "mean", "signed_mean"] = "std"
+
+    @model_validator(mode="after")
+    def _as_the_original(self) -> "TernaryOutput":
+        if self.convention == "original" and self.density == 1.0:
+            message = "the original compresses nothing at density 1"
+            raise misfit(message, "density", found=1.0, expected="less than 1, or convention stockpot")
+        if self.convention == "stockpot" and self.magnitude == "signed_mean":
+            message = "a mean of signed values is a quirk of the original"
+            raise misfit(message, "magnitude", found="signed_mean", expected="std, mean, or convention original")
+        return self
+
+
+def _output_form(value: object) -> str:
+    is_ternary = isinstance(value, TernaryOutput) or (isinstance(value, dict) and value.get("kind") == "ternary")
+    return "<ternary>" if is_ternary else "<other>"
+
+
+AnyOutput = Annotated[
+    Annotated[Output, Tag("<other>")] | Annotated[TernaryOutput, Tag("<ternary>")], Discriminator(_output_form)
+]
 
 
 class Recipe(Record):
@@ -99,7 +136,7 @@ class Recipe(Record):
     """Whose tokenizer goes along, or which tokens the result has; without it the base's, or the first ingredient's."""
     chat_template: Annotated[str, Field(strict=True, min_length=1, max_length=100_000)] | None = None
     """A template's name, Jinja, or `auto`: the one that most sources have."""
-    output: Output = Output()
+    output: AnyOutput = Output()
 
     @field_validator("method", mode="before")
     @classmethod

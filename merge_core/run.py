@@ -12,18 +12,19 @@ from kernels.stored_sum import Stored, stored_delta_sum, stored_sum
 from merge_core.deltas import Loader, Replacement, ReplacementLoader, Rows
 from merge_core.methods import Chunk, Counts, Partial, State, Weights
 from merge_core.plan import chunk_elements
-from merge_core.plan_tensors import Merge
+from merge_core.plan_tensors import AnyBase, Merge
 from merge_core.stored import StoredTensor
 
 
 class Run:
     """The progress of one `Merge`; its nested merges have runs of their own."""
 
-    def __init__(self, merge: Merge) -> None:
+    def __init__(self, merge: Merge, around: AnyBase | None = None) -> None:
         self.merge = merge
+        self.is_delta_of_outer_base = merge.space == "delta" and merge.base is not None and merge.base is around
         self.weights = np.array(merge.weights, dtype=np.float32)
         self.state: State = None
-        self.inputs = [Run(entry) if isinstance(entry, Merge) else entry for entry in merge.inputs]
+        self.inputs = [Run(entry, merge.base) if isinstance(entry, Merge) else entry for entry in merge.inputs]
         self.base = Run(merge.base) if isinstance(merge.base, Merge) else merge.base
 
     def nested(self) -> Iterator["Run"]:
@@ -91,7 +92,7 @@ class Reader:
         """The merged elements in the output's dtype: rounded once, here."""
         chunk, result = self._merge(start, size)
         label = self._run.merge.spec.dtype.label
-        if self._run.merge.space == "weight":
+        if self._run.merge.space == "weight" or self._run.merge.method.bare:
             return narrow(result, label)
         assert chunk.base is not None, "planning refuses a delta method without a base"
         return add_scaled_narrow(chunk.base, result, self._run.merge.scale, label)
@@ -113,7 +114,11 @@ class Reader:
 
     def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
         assert base is not None, "planning refuses a delta method without a base"
-        widen_difference(self.merged(start, out.size), "float32", base, out)
+        if self._run.is_delta_of_outer_base:
+            # Added to the base and taken off again, a small delta would lose digits.
+            np.multiply(self._merge(start, out.size)[1], np.float32(self._run.merge.scale), out=out)
+        else:
+            widen_difference(self.merged(start, out.size), "float32", base, out)
 
     def _load_base(self, start: int, size: int) -> Rows | None:
         if self._base_loader is None:

@@ -145,6 +145,7 @@ def signed_sum(
     out_kind: Any,
     size: int,
 ) -> None:
+    """A stretch of the sum at a time, put on the base; `is_delta` says which of the two sums it is."""
     own, room = np.empty((2, WORDS), np.uint64), np.empty((3, STRETCH), np.float32)
     widened, part, total = room[0], room[1], room[2]
     for at in range(0, size, STRETCH):
@@ -233,6 +234,7 @@ def signed_election(
     out_kind: Any,
     size: int,
 ) -> None:
+    """Votes, signs and the merge of a stretch at a time, put on the base."""
     scratch, rows = np.empty((3, 2, WORDS), np.uint64), np.empty((4, STRETCH), np.float32)
     total, shares, votes, widened = rows[0], rows[1], rows[2], rows[3]
     for at in range(0, size, STRETCH):

@@ -17,6 +17,7 @@ from merge_core.deltas.row_replacement import RowReplacement
 from merge_core.deltas.scale import Scale
 from merge_core.deltas.shared_factors import SharedFactors
 from merge_core.deltas.sparse import Sparse
+from merge_core.deltas.ternary import Ternary, TernaryLoader
 
 __all__ = [
     "Absent",
@@ -42,6 +43,8 @@ __all__ = [
     "Scale",
     "SharedFactors",
     "Sparse",
+    "Ternary",
+    "TernaryLoader",
     "fitted",
     "reads_of",
 ]

@@ -21,6 +21,7 @@ ADAPTER_FILES = (
     "adapter_model.bin",
     "pytorch_lora_weights.safetensors",
     "patch.safetensors",
+    "ternary.safetensors",
 )
 
 

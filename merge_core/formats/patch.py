@@ -66,7 +66,7 @@ def read_shapes(metadata: Mapping[str, str]) -> dict[str, Shape]:
         raise _no_patch(type(content).__name__)
     if content["version"] != VERSION or not isinstance(content["shapes"], dict):
         raise _no_patch(f"version {str(content['version'])[:20]}")
-    return {name: _shape(name, claim) for name, claim in content["shapes"].items()}
+    return {name: read_shape(_where(name), claim) for name, claim in content["shapes"].items()}
 
 
 def _no_patch(found: str) -> FileError:
@@ -74,13 +74,14 @@ def _no_patch(found: str) -> FileError:
     return FileError("the patch does not say what it is of", where=where, found=found, expected=expected)
 
 
-def _shape(name: str, claim: object) -> Shape:
+def read_shape(where: str, claim: object) -> Shape:
+    """The shape that `claim` is; FileError that says `where` for anything else."""
     if not isinstance(claim, list) or len(claim) > MOST_DIMENSIONS or not all(_is_length(one) for one in claim):
         expected = f"at most {MOST_DIMENSIONS} integers >= 0"
-        raise FileError("the shape is malformed", where=_where(name), found=str(claim)[:80], expected=expected)
+        raise FileError("the shape is malformed", where=where, found=str(claim)[:80], expected=expected)
     if prod(length or 1 for length in claim) >= MOST_ELEMENTS:
         expected = "less than 2^60 elements"
-        raise FileError("the shape is too large", where=_where(name), found=str(claim)[:80], expected=expected)
+        raise FileError("the shape is too large", where=where, found=str(claim)[:80], expected=expected)
     return tuple(claim)
 
 

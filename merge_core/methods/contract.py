@@ -100,6 +100,8 @@ class Method(BaseModel):
     fewest_inputs: ClassVar[int] = 1
     needs_base: ClassVar[bool] = False
     """True for a method on weights that reads the base as well; one on deltas needs it in any case."""
+    bare: ClassVar[bool] = False
+    """True for a method whose merged delta is itself the result: it is not put on the base."""
     complete_inputs: ClassVar[bool] = True
     """False for a method that is defined on adapters only and refuses full checkpoints."""
     statistic: ClassVar[Statistic | None] = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from merge_core.outputs import checkpoint, dense, lora, patch
+from merge_core.outputs import checkpoint, dense, lora, patch, ternary
 from merge_core.outputs.contract import Arranged, OpenSink, OutputSink, Wish
 
 ARRANGE: Mapping[str, Callable[[Wish], Arranged]] = {
@@ -10,6 +10,7 @@ ARRANGE: Mapping[str, Callable[[Wish], Arranged]] = {
     "dense": dense.arrange,
     "lora": lora.arrange,
     "patch": patch.arrange,
+    "ternary": ternary.arrange,
 }
 
 __all__ = ["ARRANGE", "Arranged", "OpenSink", "OutputSink", "Wish"]
