@@ -6,6 +6,8 @@ from dataclasses import replace
 from merge_core.deltas import Absent, Delta, Gathered, Replacement
 from merge_core.errors import RecipeError, nearest
 from merge_core.methods.linear import Linear
+from merge_core.methods.merged_factors import MergedFactors
+from merge_core.plan_approximation import approximation_notes
 from merge_core.plan_rules import Rules
 from merge_core.plan_statistics import statistics_of
 from merge_core.planned import AnyBase, Copy, Input, Merge, TensorPlan
@@ -26,13 +28,14 @@ class TensorPlanner:
         self.inputs = inputs
         self.rules = Rules(recipe, base if base is not None else inputs[0].deltas)
         self.notes: list[str] = []
+        self._approximate: dict[str, MergedFactors] = {}
 
     def plan(self) -> dict[str, TensorPlan]:
         """Every output tensor by name. Raises RecipeError for the first that does not fit."""
         names = self.base if self.base is not None else self._shared_names()
         planned = {name: self._plan_known(name) for name in sorted(names)}
         planned |= {name: plan for name, plan in self._plan_new(names) if plan is not None}
-        self.notes.extend(self.rules.idle())
+        self.notes.extend((*self.rules.idle(), *approximation_notes(self._approximate)))
         return {name: self._converted(plan) for name, plan in planned.items()}
 
     def as_input(self, plan: TensorPlan) -> "Delta | Merge":
@@ -86,6 +89,12 @@ class TensorPlanner:
         method, weights = self.rules.method(name), self.rules.weights(name)
         method.check(list(weights), name)
         statistics = statistics_of(method, frame, self.inputs)
+        deltas = [entry for entry in inputs if not isinstance(entry, Merge)]
+        joined = method.joined(deltas, weights, name, self.recipe.seed)
+        if joined is not None:
+            inputs, weights = (joined,), (1.0,)
+        if isinstance(joined, MergedFactors):
+            self._approximate[name] = joined
         return Merge(frame, method, weights, self.rules.scale(name), self.recipe.seed, stored, inputs, statistics)
 
     def _input(self, entry: Input, name: str, frame: TensorSpec) -> "Delta | Merge":

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from merge_core.methods.approximate_factors import ApproximateFactors
 from merge_core.methods.arcee_fusion import ArceeFusion
 from merge_core.methods.breadcrumbs import Breadcrumbs
 from merge_core.methods.breadcrumbs_ties import BreadcrumbsTies
@@ -88,6 +89,7 @@ METHODS: tuple[type[Method], ...] = (
     RamPlusTl,
     Passthrough,
     Selma,
+    ApproximateFactors,
 )
 
 AnyMethod = Annotated[
@@ -125,7 +127,8 @@ AnyMethod = Annotated[
     | Ram
     | RamPlusTl
     | Passthrough
-    | Selma,
+    | Selma
+    | ApproximateFactors,
     Field(discriminator="name"),
 ]
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kernels.all_finite import all_finite
 from kernels.weighted_sum import weighted_sum
+from merge_core.deltas import Delta
 from merge_core.errors import FileError, RecipeError
 from merge_core.statistics import Statistic
 
@@ -141,6 +142,13 @@ class Method(BaseModel):
 
     def check(self, weights: list[float], tensor: str) -> None:
         """Raise RecipeError where these weights have no defined result; called in planning."""
+
+    def joined(self, inputs: Sequence[Delta], weights: Sequence[float], tensor: str, seed: int) -> Delta | None:
+        """One delta that stands for all, for a method that merges what deltas are made of; called in planning.
+
+        `merge` then gets its rows and the weight 1. Raises RecipeError for deltas that are made of something else.
+        """
+        return None
 
     def wants_round(self, round_: int, state: State) -> bool:
         """False when what the earlier rounds found already settles the state."""

@@ -87,6 +87,8 @@ ORACLES: dict[str, Oracle] = {
     "task_arithmetic": weighted_sum,
     "ties": ties,
     "selma": weighted_sum,
+    # Of one adapter the product of the factors is the delta; what comes of several has tests of its own.
+    "approximate_factors": weighted_sum,
     "nuslerp": averages.nuslerp,
     "multislerp": averages.multislerp,
     "karcher": averages.karcher,
@@ -173,6 +175,11 @@ TRIALS: dict[str, Sequence[Trial]] = {
         Trial({"density": 0.9, "gamma": 0.05, "aggregate": "max"}, (0.5, -0.25, 1.0)),
     ],
     "selma": [Trial({}, (0.5, 0.25, 0.25)), Trial({}, (1.0, -1.0, 0.5), 2.0)],
+    "approximate_factors": [
+        Trial({"merge_by": "ties"}, (0.75,)),
+        Trial({"merge_by": "magnitude_prune"}, (-1.0,), 0.5),
+        Trial({"weigh": "both"}, (1.0,)),
+    ],
     "consensus_ta": [
         Trial({}, (1.0, 1.0, 1.0)),
         Trial({"mask_scale": 0.25, "owners": 3}, (0.5, 0.25, 1.0), 0.5),
