@@ -15,7 +15,11 @@ from merge_core.read_ahead import will_need
 from merge_core.run import Run
 
 PIECE = 1 << 22
-"""Elements of one unit of work: some milliseconds, so that a cancel is prompt and overhead is small."""
+"""Elements of one unit of work over up to FEW inputs: some milliseconds, for a prompt cancel and little overhead."""
+
+FEW = 4
+CHECKED_S = 0.1
+"""Between two looks at whether to stop, however long a unit of work takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def read_ahead(work: Sequence[Piece]) -> Callable[[int], None]:
 def pieces(run: Run) -> list[Piece]:
     """The tensor cut into units of work, along whole chunks."""
     elements = chunk_elements(run.merge)
-    length = max(PIECE // elements, 1) * elements
+    length = max(PIECE * FEW // max(len(run.merge.inputs), FEW) // elements, 1) * elements
     size = run.merge.spec.size
     return [Piece(run, start, min(start + length, size), elements) for start in range(0, size, length)]
 
@@ -92,11 +96,11 @@ class _Flight:
         self._running: dict[Future[Any], tuple[_Open, int]] = {}
 
     def advance(self) -> bool:
-        """Fill the pool, wait for a result and hand it on; False when nothing is left."""
+        """Fill the pool, wait a moment for a result and hand it on; False when nothing is left."""
         self._fill()
         if not self._running:
             return False
-        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        done, _ = wait(self._running, CHECKED_S, FIRST_COMPLETED)
         for future in done:
             stage, position = self._running.pop(future)
             stage.batch.collect(position, future.result())

@@ -3,6 +3,7 @@
 import json
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from merge_core import schedule
 from merge_core.errors import CancelledError, FileError
 from merge_core.execute import execute
 from merge_core.plan import make_plan
+from merge_core.plan_tensors import Merge
 from merge_core.recipe import Recipe
+from merge_core.run import Run
 from merge_core.sources import folder_source
 from tests.merge_core.building import (
     ROUNDING,
@@ -260,3 +263,34 @@ def test_tensors_of_no_elements_alone_make_a_model(tmp_path: Path) -> None:
     for method in ("linear", "task_arithmetic", TIES, MODEL_TIES):
         found = built(tmp_path, mix("m0", base="base", method=method))
         assert {name: tensor.shape for name, tensor in found.items()} == {"x": (0, 3), "y": (0,)}
+
+
+def test_a_cancel_is_seen_while_a_long_unit_of_work_goes_on() -> None:
+    begun, let_go = Event(), Event()
+
+    def long() -> None:
+        begun.set()
+        assert let_go.wait(20), "nobody looked whether to stop"
+
+    def check() -> None:
+        if begun.is_set():
+            let_go.set()
+            raise CancelledError("stop")
+
+    with pytest.raises(CancelledError):
+        schedule.carry_out(iter([iter([schedule.Batch([long])])]), 1, check)
+    assert let_go.is_set()
+
+
+def test_a_unit_of_work_over_many_inputs_takes_no_longer_than_over_few(root: Path) -> None:
+    shapes = {"w": torch.zeros(3000, 3000, dtype=torch.bfloat16)}
+    for name in ("wide0", "wide1"):
+        write_model(root / name, shapes)
+
+    def work(count: int) -> int:
+        names = [f"wide{position % 2}" for position in range(count)]
+        [merge] = planned(root, mix(*names, method="linear")).tensors.values()
+        assert isinstance(merge, Merge)
+        return max((piece.stop - piece.start) * count for piece in schedule.pieces(Run(merge)))
+
+    assert work(32) <= work(4)
