@@ -193,14 +193,14 @@ def _check_shards(shards: tuple[Shard, ...], recipe: Recipe) -> None:
 
 
 def _check_memory(tensors: Mapping[str, Built], memory_bytes: int, spent_bytes: int) -> None:
-    for name, tensor in tensors.items():
+    for tensor in tensors.values():
         need = memory_need(tensor) + spent_bytes
         if need > memory_bytes:
             merge = merge_of(tensor)
             method = "copy" if merge is None else merge.method.title()
             raise CapacityError(
                 f"{method} needs more memory than it is given",
-                where=f"tensor '{name}'",
+                where=f"tensor '{tensor.spec.name}'",
                 found=f"{need} bytes",
                 expected=f"at most {memory_bytes}",
             )

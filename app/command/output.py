@@ -62,6 +62,11 @@ def after(before: int, total: int, progress: Progress) -> Callable[[int], None]:
     return lambda done: progress(before + done, total)
 
 
+def error_share(relative_error: float) -> str:
+    """`  exact` or `error 1.23e-02`, in one width."""
+    return f"error {relative_error:8.2e}" if relative_error else "         exact"
+
+
 def human_size(nbytes: float) -> str:
     """`2.2 GB`: powers of 1000, three digits."""
     for unit in ("B", "kB", "MB", "GB"):
