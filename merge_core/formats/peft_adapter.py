@@ -47,13 +47,6 @@ def adapter_names(files: FileTree) -> frozenset[str]:
     return frozenset() if file is None else names_in(files[file], file)
 
 
-def _open_ternary(files: FileTree, file: str | None) -> dict[str, StoredTensor]:
-    if file is not None:
-        found = f"{file} and {ternary.FILE}"
-        raise FileError("the adapter's weights are there twice", found=found, expected="one of them")
-    return keyed_once(((_strip(name), stored) for name, stored in ternary.adapter_tensors(files).items()), ternary.FILE)
-
-
 def _strip(name: str) -> str:
     """A tensor's name in the base: wrappers around a module leave theirs in the name of a trained copy."""
     bare = name.removeprefix(PREFIX)
