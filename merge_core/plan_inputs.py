@@ -14,6 +14,7 @@ from merge_core.formats.weights_file import PICKLES
 from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
 from merge_core.plan_statistics import Published, published
 from merge_core.plan_tensors import AnyBase, Input, Merge, TensorPlanner
+from merge_core.plan_whole import taken_whole
 from merge_core.recipe import Ingredient, Recipe, Stack
 from merge_core.recipe_vocabulary import Vocabulary
 from merge_core.side_files import CARRIED
@@ -108,6 +109,7 @@ def plan_recipe(recipe: Recipe, opened: Inputs, wanted: Wanted = every_tensor) -
     inputs = [_ingredient(ingredient, base, opened, recipe, wanted) for ingredient in recipe.ingredients]
     if base is None:
         _check_baseless(recipe, inputs)
+    recipe, inputs = taken_whole(recipe, inputs)
     return TensorPlanner(recipe, None if base is None else _chosen(base, wanted), inputs)
 
 

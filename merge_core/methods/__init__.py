@@ -45,6 +45,7 @@ from merge_core.methods.regmean import RegMean
 from merge_core.methods.sce import Sce
 from merge_core.methods.selma import Selma
 from merge_core.methods.slerp import Slerp
+from merge_core.methods.sparse_composition import SparseComposition
 from merge_core.methods.svc import Svc
 from merge_core.methods.swudi import Swudi
 from merge_core.methods.tall_mask import TallMask
@@ -76,6 +77,7 @@ METHODS: tuple[type[Method], ...] = (
     Emr,
     Pcb,
     LocalizeAndStitch,
+    SparseComposition,
     TsvM,
     IsoC,
     IsoCts,
@@ -115,6 +117,7 @@ AnyMethod = Annotated[
     | Emr
     | Pcb
     | LocalizeAndStitch
+    | SparseComposition
     | TsvM
     | IsoC
     | IsoCts

@@ -113,6 +113,7 @@ ORACLES: dict[str, Oracle] = {
     "emr": masks.emr,
     "pcb": masks.pcb,
     "localize_and_stitch": masks.localize_and_stitch,
+    "sparse_composition": masks.sparse_composition,
     "tsv_m": spectral.tsv_m,
     "iso_c": spectral.iso_c,
     "iso_cts": spectral.iso_cts,
@@ -199,6 +200,11 @@ TRIALS: dict[str, Sequence[Trial]] = {
     "knots": [Trial({"density": 0.3}, (1.0, 0.5, 1.0)), Trial({"merge_by": "task_arithmetic"}, (1.0, -0.5), 0.5)],
     "svc": [Trial({}, (1.0, 0.5, 1.0)), Trial({"of": "tsv_m", "alpha": 0.5}, (1.0, 1.0), 0.5)],
     "swudi": [Trial({}, (1.0, 0.5, 1.0)), Trial({"time": 20.0, "share": 1.0}, (1.0, 1.0), 0.5)],
+    "sparse_composition": [
+        Trial({}, (1.0, 1.0, -1.0), 0.5),
+        Trial({"masks": [{"top": 9}, {"threshold": 0.5}]}, (1.0, -0.5)),
+        Trial({"masks": [{"density": 0.1}, {"support_of": 0}]}, (0.0, 1.0)),
+    ],
     "localize_and_stitch": [
         Trial({}, (1.0, 1.0, 1.0)),
         Trial({"density": 0.0}, (1.0, 1.0)),

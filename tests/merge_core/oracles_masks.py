@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-WHOLE_MODEL = {"emr", "pcb", "localize_and_stitch"}
+WHOLE_MODEL = {"emr", "pcb", "localize_and_stitch", "sparse_composition"}
 """Methods that look at all tensors end to end, whatever their settings."""
 
 
@@ -42,6 +42,25 @@ def localize_and_stitch(stack: Tensor, weights: Tensor, settings: Mapping[str, A
     order = torch.sort(stack.abs(), dim=1, descending=True, stable=True).indices[:, :keep]
     mask = torch.zeros_like(stack).scatter(1, order, 1.0)
     return (mask * weights[:, None] * stack).sum(0) / mask.sum(0).clamp(min=1)
+
+
+def sparse_composition(stack: Tensor, weights: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    masks = settings.get("masks") or [None] * len(stack)
+    kept = [_mask(row, rule) for row, rule in zip(stack, masks, strict=True)]
+    for at, rule in enumerate(masks):
+        if rule is not None and "support_of" in rule:
+            other = rule["support_of"]
+            kept[at] = kept[other] & (stack[other] != 0)
+    return (torch.stack(kept) * weights[:, None] * stack).sum(0)
+
+
+def _mask(row: Tensor, rule: Mapping[str, Any] | None) -> Tensor:
+    if rule is None or "support_of" in rule:
+        return torch.ones_like(row, dtype=torch.bool)
+    if "threshold" in rule:
+        return row.abs() > rule["threshold"]
+    keep = min(rule.get("top", ceil(Fraction(str(rule.get("density", 0.0))) * len(row))), len(row))
+    return row.abs() >= row.abs().sort(descending=True).values[keep - 1] if keep else torch.zeros_like(row).bool()
 
 
 def pcb(stack: Tensor, weights: Tensor, settings: Mapping[str, Any]) -> Tensor:
