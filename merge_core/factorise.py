@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from kernels.all_finite import all_finite
 from merge_core.deltas import LowRank, Rows
 from merge_core.errors import FileError
-from merge_core.methods.spectral import Doubles, decomposing
+from merge_core.methods.lapack import decomposing
+from merge_core.methods.spectral import Doubles
 from merge_core.not_finite import not_finite
 from merge_core.plan import chunk_elements
 from merge_core.plan_factors import Factors, matrix_shape, shares

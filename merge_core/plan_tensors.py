@@ -15,7 +15,6 @@ from merge_core.recipe import Recipe
 from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import BY_LABEL, DType, TensorSpec
 
-
 __all__ = ["AnyBase", "Copy", "Input", "Merge", "TensorPlan", "TensorPlanner"]
 
 
@@ -92,7 +91,7 @@ class TensorPlanner:
         deltas = [entry for entry in inputs if not isinstance(entry, Merge)]
         joined = method.joined(deltas, weights, name, self.recipe.seed)
         if joined is not None:
-            inputs, weights = (joined,), (1.0,)
+            inputs, weights, method = (joined,), (1.0,), method.of_joined
         if isinstance(joined, MergedFactors):
             self._approximate[name] = joined
         return Merge(frame, method, weights, self.rules.scale(name), self.recipe.seed, stored, inputs, statistics)

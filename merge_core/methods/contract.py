@@ -150,6 +150,18 @@ class Method(BaseModel):
         """
         return None
 
+    @property
+    def of_joined(self) -> "Method":
+        """What merges the one delta that `joined` gives."""
+        return self
+
+    def settled(self, most_entries: Sequence[int], size: int) -> State:
+        """The state, where it is known without a survey that inputs have at most so many finite entries that are not 0.
+
+        Asked for tensors whose inputs all say so; None where a survey is needed.
+        """
+        return None
+
     def wants_round(self, round_: int, state: State) -> bool:
         """False when what the earlier rounds found already settles the state."""
         return True

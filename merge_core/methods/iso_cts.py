@@ -34,7 +34,7 @@ class IsoCts(SpectralMethod):
         return svd_bytes(m, n) + svd_bytes(max(m, n), k + count) + 8 * (3 * m * n + 4 * kept)
 
     def merge_matrices(self, tasks: Tasks, chunk: Chunk) -> Doubles:
-        directions = min(tasks.shape)
+        directions = tasks.directions
         own = round((directions - at_most(self.common, directions)) / len(tasks))
         common = thin_svd(tasks.total()).top(max(directions - own * len(tasks), 0))
         return _evened([*(_residual(task, common, own) for task in tasks), common])

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from merge_core.methods.contract import Chunk, Method, Rows, Surveyed, Weights
+from merge_core.methods.core import Sides
 from merge_core.methods.dare_linear import DareLinear
 from merge_core.methods.dare_ties import DareTies
 from merge_core.methods.sparse_rows import Aggregate
@@ -30,6 +31,8 @@ class Knots(SpectralMethod):
 
     name: Literal["knots"] = "knots"
     merge_by: Literal["ties", "dare_ties", "dare_linear", "task_arithmetic"] = "ties"
+    # The C_t are merged entry by entry along the inputs, which must stay as they are.
+    sides: ClassVar[Sides] = "left"
     density: float = Field(default=1.0, ge=0.0, le=1.0)
     aggregate: Aggregate = "mean"
     formula: ClassVar[str] = "W₀ + λ U · TIES of the diag(S) V_tᵀ, [τ_1 … τ_T] = U S [V_1 … V_T]ᵀ"

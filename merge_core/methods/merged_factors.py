@@ -13,7 +13,7 @@ from kernels.all_finite import all_finite
 from merge_core.deltas.low_rank import LowRank, LowRankLoader, widened
 from merge_core.errors import FileError
 from merge_core.methods.contract import Chunk, Rows, Weights
-from merge_core.methods.spectral import serial
+from merge_core.methods.lapack import serial
 from merge_core.stored import StoredTensor
 
 MergeFactor = Callable[[Chunk, Weights], Rows]

@@ -19,7 +19,8 @@ from merge_core.methods.contract import (
     refuse_infinite_rows,
     refuse_negative_weights,
 )
-from merge_core.methods.spectral import Doubles, serial
+from merge_core.methods.lapack import serial
+from merge_core.methods.spectral import Doubles
 from merge_core.statistics import Statistic
 
 

@@ -1,19 +1,19 @@
 """What methods on singular values share: whole matrices in float64, their numerical rank, one thread for LAPACK."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from threading import Lock
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from kernels.weighted_sum import weighted_sum
-from merge_core.errors import UnsupportedError
+from merge_core.deltas import Delta
 from merge_core.methods.contract import Chunk, Method, Reads, Rows, Space, State, Weights, refuse_infinite_rows
+from merge_core.methods.core import Core, CoreDelta, Sides, all_low_rank
+from merge_core.methods.lapack import decomposing
 
 NEGLIGIBLE = 1e-6
 """Singular values up to this share of the largest count as 0: float32 products of low rank have noise near 1e-7."""
@@ -21,49 +21,16 @@ NEGLIGIBLE = 1e-6
 Doubles = NDArray[np.float64]
 
 
-class Serial:
-    """LAPACK's bytes depend on its number of threads, which is the process's: a place where one at a time uses one.
-
-    It enters and leaves in the same thread, because threadpoolctl lets no other thread change the number meanwhile.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._controller: ThreadpoolController | None = None
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Hold BLAS and LAPACK to one thread, alone."""
-        with self._lock, self.libraries().limit(limits=1, user_api="blas"):
-            yield
-
-    def libraries(self) -> ThreadpoolController:
-        """The libraries that the process has loaded, looked for once: it takes milliseconds."""
-        self._controller = self._controller or ThreadpoolController()
-        return self._controller
-
-
-serial = Serial()
-
-
-@contextmanager
-def decomposing(tensor: str, method: str) -> Iterator[None]:
-    """LAPACK on one thread, alone. Raises UnsupportedError for a tensor whose singular values it does not find."""
-    with serial():
-        try:
-            yield
-        except np.linalg.LinAlgError as error:
-            message, expected = "the decomposition fails", "a rule in `tensors` that takes it from the base, or no SVD"
-            found = f"{error}, in {method}"
-            raise UnsupportedError(message, where=f"tensor '{tensor}'", found=found, expected=expected) from error
-
-
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """The matrices w_t τ_t, each in float64 when asked for: `rows` is float32 [tasks, m, n]."""
+    """The matrices w_t τ_t, each in float64 when asked for: `rows` is [tasks, m, n].
 
-    rows: Rows
+    `whole` is the shape of the weight, where the matrices stand for larger ones in core space.
+    """
+
+    rows: NDArray[Any]
     weights: Weights
+    whole: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,6 +47,11 @@ class Tasks:
     def shape(self) -> tuple[int, int]:
         _, m, n = self.rows.shape
         return m, n
+
+    @property
+    def directions(self) -> int:
+        """The most singular values that a task can have, whether or not it is of low rank."""
+        return min(self.whole or self.shape)
 
     def total(self) -> Doubles:
         """Σ w_t τ_t."""
@@ -98,6 +70,30 @@ class SpectralMethod(Method):
 
     space: ClassVar[Space] = "delta"
     reads: ClassVar[Reads] = "matrix"
+    sides: ClassVar[Sides] = "both"
+    """Which sides of the tasks may be turned, all alike, with the result turning along: outputs only, or inputs too."""
+
+    @property
+    def of_joined(self) -> Method:
+        return IN_CORE
+
+    def joined(self, inputs: Sequence[Delta], weights: Sequence[float], tensor: str, seed: int) -> Delta | None:
+        """The merge in core space, where every input is of low rank: the same, without the large matrices."""
+        if len(inputs) != len(weights) or not all_low_rank(inputs) or not self._is_matrix(inputs[0].shape, len(inputs)):
+            return None
+        merge = partial(self.merge_core, weights=weights, tensor=tensor, seed=seed)
+        return CoreDelta(inputs, tensor, self.title(), self.sides, merge, partial(self.core_bytes, count=len(inputs)))
+
+    def merge_core(self, core: Core, weights: Sequence[float], tensor: str, seed: int) -> Doubles:
+        """The merge of tasks in core space, as a matrix there."""
+        tasks = Tasks(core.tasks, np.array(weights, dtype=np.float32), core.whole)
+        place = Chunk(np.empty((len(weights), 0), np.float32), None, 0, tensor, tasks.shape, seed)
+        with decomposing(tensor, self.title()):
+            return self.merge_matrices(tasks, place)
+
+    def core_bytes(self, rows: int, columns: int, count: int) -> int:
+        """What `merge_core` of tasks [rows, columns] takes."""
+        return self.matrix_bytes(rows, columns, count)
 
     @abstractmethod
     def merge_matrices(self, tasks: Tasks, chunk: Chunk) -> Doubles:
@@ -125,6 +121,21 @@ class SpectralMethod(Method):
 
     def _is_matrix(self, shape: tuple[int, ...], count: int) -> bool:
         return len(shape) == 2 and min(shape) >= self.narrowest(count)
+
+
+class InCore(Method):
+    """What is left to do once `joined` has merged in core space: the product of the factors, row by row."""
+
+    name: Literal["core_space"] = "core_space"
+    space: ClassVar[Space] = "delta"
+    formula: ClassVar[str] = "W₀ + λ U_B M V_Aᵀ"
+    source: ClassVar[str] = "Panariello et al. 2025, https://arxiv.org/abs/2509.17786"
+
+    def combination(self, weights: Weights, state: State) -> Weights:
+        return weights
+
+
+IN_CORE = InCore()
 
 
 @dataclass(frozen=True, slots=True)

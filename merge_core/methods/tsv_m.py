@@ -31,7 +31,7 @@ class TsvM(SpectralMethod):
         return svd_bytes(m, n) + svd_bytes(max(m, n), k) + 8 * (2 * m * n + 4 * k * (m + n))
 
     def merge_matrices(self, tasks: Tasks, chunk: Chunk) -> Doubles:
-        kept = min(tasks.shape) // len(tasks)
+        kept = tasks.directions // len(tasks)
         return orthogonalised([_copied(thin_svd(task).top(kept)) for task in tasks])
 
 

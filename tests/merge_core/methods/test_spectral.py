@@ -12,7 +12,8 @@ from merge_core.errors import CapacityError, FileError
 from merge_core.methods.iso_c import IsoC
 from merge_core.methods.iso_cts import IsoCts
 from merge_core.methods.knots import Knots
-from merge_core.methods.spectral import Serial, polar, serial, thin_svd
+from merge_core.methods.lapack import Serial, serial
+from merge_core.methods.spectral import polar, thin_svd
 from merge_core.methods.swudi import Swudi
 from merge_core.methods.tsv_m import TsvM
 from tests.merge_core import oracles_spectral as oracles
