@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
+from itertools import chain, islice
 from typing import Any
 
 import yaml
@@ -10,6 +11,8 @@ import yaml
 from merge_core.errors import MalformedError
 
 DEEPEST = 64
+MOST_VALUES = 1_000_000
+"""In one text, with what its aliases repeat."""
 
 
 def parse_json(raw: bytes) -> object:
@@ -35,10 +38,11 @@ def parse_yaml(raw: bytes) -> object:
     return value
 
 
-def parse_yaml_documents(raw: bytes) -> list[object]:
+def parse_yaml_documents(raw: bytes, loader: type[yaml.SafeLoader] | None = None) -> list[object]:
     """The YAML values in `raw`, one for each document, as `parse_yaml` reads them; empty documents are left out."""
     try:
-        values = [value for value in yaml.load_all(raw.decode("utf-8"), Loader=_StrictLoader) if value is not None]
+        documents = yaml.load_all(raw.decode("utf-8"), Loader=loader or _StrictLoader)
+        values = [value for value in documents if value is not None]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise MalformedError(f"not valid YAML: {_reason(error)}", where="document") from None
     _check_values(values)
@@ -55,6 +59,25 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         return _without_repeats(self.construct_pairs(node, deep=True))
+
+
+class SharingLoader(_StrictLoader):
+    """With aliases, and keys merged by `<<`, for a file that its owner runs; what is repeated is counted."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        return yaml.SafeLoader.compose_node(self, parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        merged = [pair for pair in node.value if pair[0].tag == "tag:yaml.org,2002:merge"]
+        own = yaml.MappingNode(node.tag, [pair for pair in node.value if pair not in merged])
+        result = super().construct_mapping(own, deep)
+        for _, value in merged:
+            parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for part in parts:
+                if not isinstance(part, yaml.MappingNode):
+                    raise yaml.YAMLError("<< merges mappings and nothing else")
+                result = {**self.construct_mapping(part, deep), **result}
+        return result
 
 
 def _without_repeats(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -87,11 +110,15 @@ def _reason(error: Exception) -> str:
 
 def _check_values(value: object) -> None:
     """Raises MalformedError for what the parsers let through and no field can mean."""
-    level, depth = [value], 0
+    level, depth, count = [value], 0, 0
     while level:
+        count += len(level)
         if depth > DEEPEST:
             raise MalformedError(f"nested deeper than {DEEPEST}", where="document")
-        level, depth = [inner for item in level for inner in _inside(item)], depth + 1
+        if count > MOST_VALUES:
+            raise MalformedError(f"more than {MOST_VALUES} values", where="document")
+        inside = chain.from_iterable(map(_inside, level))
+        level, depth = list(islice(inside, MOST_VALUES + 1)), depth + 1
 
 
 def _inside(value: object) -> list[object]:

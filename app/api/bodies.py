@@ -1,6 +1,7 @@
 """Request bodies: read within a limit, parsed strictly, checked against a model that names the misspelt field."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -8,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 
+from app.api.recipe_yaml import yaml_wish
 from app.problems import MediaTypeError, TooLargeError, invalid_fields
-from merge_core.documents import parse_json, parse_yaml
+from merge_core.documents import parse_json
 from merge_core.errors import nearest
 
 LARGEST_BYTES = 1 << 20
@@ -48,7 +50,9 @@ def body_of(
     async def parsed(request: Request) -> Model:
         kind = _media_type(request, types)
         raw = await read_limited(request, limit)
-        data = await run_in_threadpool(parse_yaml if kind in YAML_TYPES else parse_json, raw)
+        name = request.query_params.get("name") if "name" in model.model_fields else None
+        parse = partial(yaml_wish, name=name) if kind in YAML_TYPES else parse_json
+        data = await run_in_threadpool(parse, raw)
         try:
             return model.model_validate(data)
         except ValidationError as error:

@@ -7,14 +7,17 @@ from pydantic import Field
 
 from app.api.auth import Reader
 from app.api.bodies import Body, body_of, documented
-from app.api.recipes import planned
+from app.api.recipes import RecipeFields, planned
 from app.api.services import Pot
 from app.api.shapes import PlanShape
 from merge_core.methods import catalogue
 
 router = APIRouter(prefix="/v1", tags=["recipes"])
 
-RecipeData = Annotated[dict[str, Any], Field(description="what is wanted; sources are namespace/name@revision")]
+RecipeData = Annotated[
+    RecipeFields,
+    Field(description="what is wanted, or a mergekit file's documents; sources are namespace/name@revision"),
+]
 
 
 class PlanWish(Body):

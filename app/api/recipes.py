@@ -13,6 +13,9 @@ from merge_core.mergekit import is_mergekit, translate
 from merge_core.plan import Plan, make_plan
 from merge_core.recipe import Recipe
 
+RecipeFields = dict[str, Any] | list[dict[str, Any]]
+"""A recipe of ours or one mergekit document, or several of those."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
@@ -22,17 +25,18 @@ class Pinned:
     is_private: bool
 
 
-def planned(pot: Services, token: Token, data: dict[str, Any]) -> tuple[Pinned, Plan]:
+def planned(pot: Services, token: Token, data: RecipeFields) -> tuple[Pinned, Plan]:
     """The plan of the recipe in `data` for a caller; every error that headers show comes out here."""
     pinned = _pinned(pot, token, _parsed(data))
     resolve = StoreResolve(pot.store, pot.blobs, token)
     return pinned, make_plan(pinned.recipe, resolve, pot.settings.build_bytes, PROCESS_BYTES)
 
 
-def _parsed(data: dict[str, Any]) -> Recipe:
+def _parsed(data: RecipeFields) -> Recipe:
     """The recipe in `data`, ours or mergekit's."""
+    documents = data if isinstance(data, list) else [data]
     try:
-        return translate([data]).recipe if is_mergekit([data]) else Recipe.parse(data)
+        return translate(documents).recipe if is_mergekit(documents) else Recipe.parse(data)
     except RecipeError as error:
         where = f"recipe.{error.where}" if error.where and error.where != "recipe" else "recipe"
         raise RecipeError(error.message, where=where, found=error.found, expected=error.expected) from None

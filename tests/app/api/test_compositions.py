@@ -61,6 +61,35 @@ def test_a_recipe_of_mergekit_s_means_the_same(client: httpx.Client, recipe: Rec
     assert "dtpye" in refused.text
 
 
+MERGEKIT = """\
+name: half
+merge_method: linear
+models:
+- {model: team/one, parameters: {weight: 0.5}}
+- {model: team/two, parameters: {weight: 0.5}}
+---
+merge_method: linear
+models:
+- {model: half, parameters: {weight: 1.0}}
+"""
+
+
+def test_a_mergekit_file_is_posted_as_it_is(client: httpx.Client, recipe: Recipe) -> None:
+    kind = {"Content-Type": "application/yaml"}
+    planned = client.post("/v1/plan", content=MERGEKIT, headers=kind)
+    expected = client.post("/v1/plan", json={"recipe": recipe})
+    places = [[(tensor["name"], tensor["shape"]) for tensor in plan.json()["tensors"]] for plan in (planned, expected)]
+    assert places[0] == places[1]
+    made = client.post("/v1/compositions", params={"name": "soups/mix"}, content=MERGEKIT, headers=kind)
+    assert made.status_code == 202
+    assert made.json()["name"] == "soups/mix"
+    nameless = client.post("/v1/compositions", content=MERGEKIT, headers=kind)
+    assert nameless.status_code == 422
+    assert "name" in nameless.text
+    two = client.post("/v1/plan", content="recipe: {}\n---\nrecipe: {}\n", headers=kind)
+    assert "a body is one document" in two.text
+
+
 def test_asking_again_while_it_is_under_way_gives_the_same_job(client: httpx.Client, recipe: Recipe) -> None:
     first, second, other = ask(client, recipe), ask(client, recipe), ask(client, recipe, "soups/again")
     assert [answer.status_code for answer in (first, second, other)] == [202, 202, 202]

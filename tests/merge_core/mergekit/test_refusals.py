@@ -138,7 +138,7 @@ def test_our_recipes_are_not_taken_for_mergekits() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["merge_method: [", "a: 1\n---\na: &x 1\nb: *x", "merge_method: ties\nmerge_method: linear"]
+    "text", ["merge_method: [", "a: 1\n---\na: &x 1\nb: *y", "merge_method: ties\nmerge_method: linear"]
 )
 def test_text_that_is_no_yaml_is_refused(text: str) -> None:
     with pytest.raises(MalformedError):
