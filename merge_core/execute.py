@@ -16,6 +16,7 @@ from merge_core.run import Reader, Run, StoredSum
 from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces, read_ahead
 from merge_core.survey import survey_stages
 from merge_core.survey_records import Memory, SurveyRecords
+from merge_core.ternary_result import TernaryResult
 
 COPY_BYTES = 1 << 23
 
@@ -178,7 +179,7 @@ def _merge_task(piece: Piece, sink: OutputSink, progress: _Progress) -> Task:
     return merge
 
 
-def _merge_chunk(run: Run, result: Reader | StoredSum, start: int, size: int, sink: OutputSink) -> None:
+def _merge_chunk(run: Run, result: Reader | StoredSum | TernaryResult, start: int, size: int, sink: OutputSink) -> None:
     spec = run.merge.spec
     stored = result.stored(start, size)
     if not all_finite(stored, spec.dtype.label):

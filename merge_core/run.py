@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from kernels.storage import add_scaled_narrow, narrow, widen_difference
 from kernels.stored_sum import Stored, stored_delta_sum, stored_sum
-from merge_core.deltas import Loader, Replacement, ReplacementLoader, Rows
+from merge_core.deltas import Absent, Loader, Replacement, ReplacementLoader, Rows, Ternary
 from merge_core.methods import Chunk, Counts, Partial, State, Weights
 from merge_core.plan import chunk_elements
 from merge_core.plan_tensors import AnyBase, Merge
 from merge_core.stored import StoredTensor
+from merge_core.ternary_result import TernaryResult, ternary_result
 
 
 class Run:
@@ -23,7 +24,7 @@ class Run:
         self.merge = merge
         self.is_delta_of_outer_base = merge.space == "delta" and merge.base is not None and merge.base is around
         self.weights = np.array(merge.weights, dtype=np.float32)
-        self.state: State = None
+        self.state: State = _settled(merge)
         self.inputs = [Run(entry, merge.base) if isinstance(entry, Merge) else entry for entry in merge.inputs]
         self.base = Run(merge.base) if isinstance(merge.base, Merge) else merge.base
 
@@ -53,10 +54,17 @@ class Run:
         """A reader for one thread, with room for `elements` at a time."""
         return Reader(self, elements or chunk_elements(self.merge))
 
-    def open_result(self) -> "Reader | StoredSum":
+    def open_result(self) -> "Reader | StoredSum | TernaryResult":
         """What computes the stored result on one thread, once the surveys are done."""
-        reader = self.open()
-        return StoredSum.of(self, reader.loaders) or reader
+        reader, elements = self.open(), chunk_elements(self.merge)
+        ternary = ternary_result(self.merge, self.weights, self.state, reader.loaders, elements)
+        return StoredSum.of(self, reader.loaders) or ternary or reader
+
+
+def _settled(merge: Merge) -> State:
+    """The state that a method needs no survey for, where all inputs say how many entries they have."""
+    entries = [entry.count for entry in merge.inputs if isinstance(entry, (Absent, Ternary))]
+    return merge.method.settled(entries, merge.spec.size) if len(entries) == len(merge.inputs) else None
 
 
 class Reader:

@@ -11,6 +11,7 @@ class Absent:
 
     shape: tuple[int, ...]
     kind = "absent"
+    count = 0
     nbytes = 0
     open_bytes = 0
 

@@ -49,6 +49,12 @@ class Search:
         return chunk_cuts(rows, start, self.magnitudes, self.ties.bins, self.ties.ranks)
 
 
+def everything(rows: int) -> Search:
+    """The search that keeps every entry of each row."""
+    none = Found(*(np.zeros(rows, dtype=np.int64) for _ in range(3)))
+    return Search(none, none, np.zeros(rows, dtype=np.float32))
+
+
 Searches = tuple[Search, ...]
 
 

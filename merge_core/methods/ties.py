@@ -1,5 +1,6 @@
 """TIES: trim small changes, elect a sign for each entry, average the changes that agree."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -17,10 +18,14 @@ Votes = Literal["total", "frequency"]
 
 @dataclass(frozen=True, slots=True)
 class Trim:
-    """What the surveys found: a threshold for each ingredient, and the sign that votes which cancel take."""
+    """What the surveys found: a threshold for each ingredient, and the sign that votes which cancel take.
+
+    `is_untrimmed` where no survey was needed to know that the trim takes nothing away.
+    """
 
     searches: Searches
     majority: int = 0
+    is_untrimmed: bool = False
 
 
 class Ties(Method):
@@ -69,7 +74,15 @@ class Ties(Method):
             return "frequency"
         return "weighted" if self.convention in ("stockpot", "mergekit") else "unweighted"
 
+    def settled(self, most_entries: Sequence[int], size: int) -> State:
+        is_untrimmed = self.density == 1.0 or (self.scope == "tensor" and max(most_entries) <= self.kept(size))
+        if self.convention == "original" or not is_untrimmed:
+            return None
+        return Trim((thresholds.everything(len(most_entries)),), is_untrimmed=True)
+
     def wants_round(self, round_: int, state: State) -> bool:
+        if state is not None and state.is_untrimmed:
+            return False
         return round_ < 2 or self.convention == "original" or state.searches[0].splits_ties
 
     def survey_bytes(self, count: int) -> int:
@@ -98,6 +111,10 @@ class Ties(Method):
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         (search,) = state.searches
         cuts = search.cuts(chunk.rows, chunk.start)
+        return trim_elect(chunk.rows, weights, search.magnitudes, cuts, chunk.start, *self.choices(state))
+
+    def choices(self, state: State) -> tuple[How, Elect, int]:
+        """How what agrees is merged, who elects, and the sign where the votes cancel."""
         how: How = "count" if self.convention == "peft" and self.aggregate == "mean" else self.aggregate
         zero_vote = {"stockpot": 0, "peft": 1, "mergekit": 1, "original": state.majority or -1}[self.convention]
-        return trim_elect(chunk.rows, weights, search.magnitudes, cuts, chunk.start, how, self._elect, zero_vote)
+        return how, self._elect, zero_vote

@@ -1,0 +1,80 @@
+"""Merges of ternary deltas straight from their bitplanes: nothing dense is made of any of them.
+
+To the bit what the dense path gives. Deltas of other forms beside them are left to it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.ternary import Planes, plane_bytes, signed_election, signed_sum
+from merge_core.deltas import Absent, Loader, TernaryLoader
+from merge_core.methods import Method, State, Weights
+from merge_core.methods.ties import Ties
+from merge_core.plan_tensors import Merge
+from merge_core.stored import StoredTensor
+
+Read = Callable[[int, int], Planes]
+"""The bitplanes of a chunk by its start and size."""
+
+
+@dataclass(frozen=True, slots=True)
+class TernaryResult:
+    """One tensor's merge on one thread; `combine` is the sum or election that the method comes to."""
+
+    merge: Merge
+    base: StoredTensor
+    experts: Sequence[Read]
+    combine: Callable[[tuple[NDArray[Any], str], list[Planes]], NDArray[Any]]
+
+    def stored(self, start: int, size: int) -> NDArray[Any]:
+        """As `Reader.stored`, to the bit."""
+        raw = self.base.storage()[start : start + size]
+        return self.combine((raw, self.base.spec.dtype.label), [read(start, size) for read in self.experts])
+
+
+def ternary_result(
+    merge: Merge, weights: Weights, state: State, loaders: Sequence[Loader], elements: int
+) -> TernaryResult | None:
+    """None where an input is not ternary, or the method does not come to a sum or an election of them."""
+    ternary = [loader for loader in loaders if isinstance(loader, TernaryLoader)]
+    absent = sum(isinstance(loader, Absent) for loader in loaders)
+    # An absent tensor leaves −0 in the base as it is; adding nothing makes it 0.
+    is_fit = len(ternary) + absent == len(loaders) and ternary and not (absent and merge.space == "weight")
+    if not is_fit or not isinstance(merge.base, StoredTensor) or merge.method.bare:
+        return None
+    values = np.array([getattr(loader, "value", 0.0) for loader in loaders], dtype=np.float32)
+    combine = _sum(merge, weights, state, values) or _election(merge, weights, state, values)
+    if combine is None:
+        return None
+    nothing = np.zeros(plane_bytes(elements), dtype=np.uint8)
+    experts = [
+        loader.planes if isinstance(loader, TernaryLoader) else lambda start, size: Planes(nothing, nothing)
+        for loader in loaders
+    ]
+    return TernaryResult(merge, merge.base, experts, combine)
+
+
+def _sum(merge: Merge, weights: Weights, state: State, values: Weights) -> Any:
+    coefficients, label = merge.method.combination(weights, state), merge.spec.dtype.label
+    if coefficients is None:
+        return None
+    scale = merge.scale if merge.space == "delta" else None
+    return lambda base, planes: signed_sum(base, planes, values, coefficients, label, scale)
+
+
+def _election(merge: Merge, weights: Weights, state: State, values: Weights) -> Any:
+    election, label = _untrimmed(merge.method, state), merge.spec.dtype.label
+    if election is None:
+        return None
+    return lambda base, planes: signed_election(base, planes, values, weights, label, merge.scale, *election)
+
+
+def _untrimmed(method: Method, state: State) -> Any:
+    """How an election that trims nothing is held."""
+    if not isinstance(method, Ties) or state is None or not state.is_untrimmed or method.aggregate == "max":
+        return None
+    return method.choices(state)
