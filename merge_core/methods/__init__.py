@@ -21,6 +21,7 @@ from merge_core.methods.contract import (
     Surveyed,
     Weights,
 )
+from merge_core.methods.core_space import CoreSpace
 from merge_core.methods.dare_linear import DareLinear
 from merge_core.methods.dare_ties import DareTies
 from merge_core.methods.della import Della
@@ -84,6 +85,7 @@ METHODS: tuple[type[Method], ...] = (
     Knots,
     Swudi,
     Svc,
+    CoreSpace,
     Sce,
     ArceeFusion,
     NearSwap,
@@ -124,6 +126,7 @@ AnyMethod = Annotated[
     | Knots
     | Swudi
     | Svc
+    | CoreSpace
     | Sce
     | ArceeFusion
     | NearSwap

@@ -6,7 +6,7 @@ et al., "Accurate and efficient low-rank model merging in core space", 2025, htt
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from threading import Lock
 from typing import Any, Literal
@@ -39,6 +39,10 @@ class Core:
     u: Doubles
     vt: Doubles | None
     whole: tuple[int, int]
+
+    def on_its_own(self) -> "Core":
+        """The same, as if the tasks were weights of their own size."""
+        return replace(self, whole=(self.tasks.shape[1], self.tasks.shape[2]))
 
 
 CoreMerge = Callable[[Core], Doubles]

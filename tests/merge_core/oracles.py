@@ -120,6 +120,7 @@ ORACLES: dict[str, Oracle] = {
     "knots": spectral.knots(ties),
     "swudi": spectral.swudi,
     "svc": spectral.svc,
+    "core_space": spectral.core_space(weighted_sum, linear),
 }
 
 TRIALS: dict[str, Sequence[Trial]] = {
@@ -199,6 +200,11 @@ TRIALS: dict[str, Sequence[Trial]] = {
     "iso_cts": [Trial({}, (1.0, 0.5, 1.0)), Trial({"common": 0.25}, (1.0, 1.0), 0.5)],
     "knots": [Trial({"density": 0.3}, (1.0, 0.5, 1.0)), Trial({"merge_by": "task_arithmetic"}, (1.0, -0.5), 0.5)],
     "svc": [Trial({}, (1.0, 0.5, 1.0)), Trial({"of": "tsv_m", "alpha": 0.5}, (1.0, 1.0), 0.5)],
+    "core_space": [
+        Trial({"method": "task_arithmetic"}, (1.0, 0.5, 1.0)),
+        Trial({}, (1.0, 0.5, 1.0), 0.5),
+        Trial({"method": {"name": "linear"}}, (1.0, 0.5)),
+    ],
     "swudi": [Trial({}, (1.0, 0.5, 1.0)), Trial({"time": 20.0, "share": 1.0}, (1.0, 1.0), 0.5)],
     "sparse_composition": [
         Trial({}, (1.0, 1.0, -1.0), 0.5),

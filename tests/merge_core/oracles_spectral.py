@@ -12,6 +12,7 @@ from torch import Tensor
 
 Settings = Mapping[str, Any]
 Merge = Callable[[Tensor, Settings], Tensor]
+Oracle = Callable[[Tensor, Tensor, Settings], Tensor]
 
 
 def _of_matrices(merge: Merge, stack: Tensor, weights: Tensor, settings: Settings, narrowest: int = 1) -> Tensor:
@@ -139,3 +140,15 @@ def _svc(taus: Tensor, settings: Settings) -> Tensor:
         shares = [float(sigma[r] * vt[r] @ a / (a @ a)) if a.norm() > 0 else 0.0 for a in own]
         calibrated[r] *= len(taus) / sum(max(settings.get("alpha", 0.1), share) for share in shares)
     return u @ (calibrated[:, None] * vt)
+
+
+def core_space(weighted_sum: Oracle, linear: Oracle) -> Oracle:
+    """In full space, which is the same for the methods that turn with their inputs."""
+
+    def merge(stack: Tensor, weights: Tensor, settings: Settings) -> Tensor:
+        inner = settings.get("method", "tsv_m")
+        if inner == "task_arithmetic":
+            return weighted_sum(stack, weights, settings)
+        return tsv_m(stack, weights, settings) if inner == "tsv_m" else linear(stack, weights, settings)
+
+    return merge
