@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.storage import add_scaled_narrow, narrow, widen_difference
+from kernels.stored_rows import StoredRows
 from kernels.stored_sum import Stored, stored_delta_sum, stored_sum
 from merge_core.deltas import Absent, Loader, Replacement, ReplacementLoader, Rows, Ternary
 from merge_core.methods import Chunk, Counts, Partial, State, Weights
@@ -78,18 +79,23 @@ class Reader:
         self._rows = np.empty(len(self.loaders) * elements, dtype=np.float32)
         self._base_loader = _base_loader(run, elements)
         self._base = np.empty(elements, dtype=np.float32)
+        self._stored_base = None if self._base_loader is None else _stored_rows([self._base_loader], None)
+        self._stored = _stored_rows(self.loaders, self._base_loader if run.merge.space == "delta" else None)
 
     def chunk(self, start: int, size: int) -> Chunk:
         """The ingredients' elements [start, start + size), valid until the next call."""
-        merge, base = self._run.merge, self._load_base(start, size)
+        merge = self._run.merge
+        place = start, merge.spec.name, merge.spec.shape, merge.seed, merge.statistics_at(start, size)
         rows = self._rows[: len(self.loaders) * size].reshape(len(self.loaders), size)
+        if self._stored is not None:
+            return Chunk(self._stored.run(start, size, rows), self._stored_base_at(start, size), *place)
+        base = self._load_base(start, size)
         for loader, row in zip(self.loaders, rows, strict=True):
             if merge.space == "delta":
                 loader.load_delta(row, start, base)
             else:
                 loader.load_weight(row, start, base)
-        statistics = merge.statistics_at(start, size)
-        return Chunk(rows, base, start, merge.spec.name, merge.spec.shape, merge.seed, statistics)
+        return Chunk(rows, base, *place)
 
     def survey(self, round_: int, start: int, size: int, so_far: Counts | None) -> Partial:
         """What the method's survey finds in a chunk."""
@@ -134,6 +140,11 @@ class Reader:
         self._base_loader.load_weight(self._base[:size], start, None)
         return self._base[:size]
 
+    def _stored_base_at(self, start: int, size: int) -> Rows | StoredRows | None:
+        if self._stored_base is None:
+            return self._load_base(start, size)
+        return self._stored_base.run(start, size, self._base[None, :size])
+
 
 def _base_loader(run: Run, elements: int) -> Loader | None:
     if isinstance(run.base, Run):
@@ -141,6 +152,14 @@ def _base_loader(run: Run, elements: int) -> Loader | None:
     if isinstance(run.base, StoredTensor):
         return Replacement(run.base).open()
     return None if run.base is None else run.base.open()
+
+
+def _stored_rows(loaders: list[Loader], base: Loader | None) -> StoredRows | None:
+    """All elements of inputs that are whole stored tensors; None where one is not."""
+    stored = [(loader.raw, loader.label) for loader in loaders if isinstance(loader, ReplacementLoader)]
+    if len(stored) < len(loaders) or not isinstance(base, ReplacementLoader | None):
+        return None
+    return StoredRows.of(stored, None if base is None else (base.raw, base.label))
 
 
 @dataclass(frozen=True, slots=True)

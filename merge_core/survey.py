@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kernels.gram import BLOCK
-from merge_core.methods import Blocks, Counts, Partial, Surveyed
+from merge_core.methods import Blocks, Both, Counts, Partial, Surveyed
 from merge_core.run import Run
 from merge_core.schedule import Batch, Piece, Stage, Task, pieces, read_ahead
 
@@ -28,15 +27,24 @@ def _survey_task(piece: Piece, round_: int, finished: Callable[[Piece], None]) -
     def survey() -> Partial:
         reader, counts, blocks = piece.run.open(), None, []
         for start, size in piece.chunks():
-            partial = reader.survey(round_, start, size, counts)
-            if isinstance(partial, Counts):
-                counts = partial
-            else:
-                blocks.append(partial)
+            counts, own = _parted(reader.survey(round_, start, size, counts))
+            blocks += own
         finished(piece)
-        return counts if counts is not None else Blocks.total(blocks)
+        return _joined(counts, blocks)
 
     return survey
+
+
+def _parted(partial: Partial) -> tuple[Counts | None, list[Blocks]]:
+    if isinstance(partial, Both):
+        return Counts(partial.values), [partial.blocks]
+    return (partial, []) if isinstance(partial, Counts) else (None, [partial])
+
+
+def _joined(counts: Counts | None, blocks: list[Blocks]) -> Partial:
+    if counts is None:
+        return Blocks.total(blocks)
+    return Both(counts.values, Blocks.total(blocks)) if blocks else counts
 
 
 class _Tally:
@@ -51,13 +59,12 @@ class _Tally:
 
     def collect(self, position: int, partial: Partial) -> None:
         """Add counts to those that share a total, at once; keep blocks for their place in the order."""
-        if isinstance(partial, Blocks):
-            self._blocks[position] = partial
-            return
-        key = self._key(self.work[position].run)
-        counts = self._counts.setdefault(key, partial)
-        if counts is not partial:
-            np.add(counts.values, partial.values, out=counts.values)
+        own, blocks = _parted(partial)
+        self._blocks.update((position, block) for block in blocks)
+        if own is not None:
+            counts = self._counts.setdefault(self._key(self.work[position].run), own)
+            if counts is not own:
+                np.add(counts.values, own.values, out=counts.values)
 
     def conclude(self) -> None:
         """Hand each total to the runs that share it."""
@@ -69,16 +76,18 @@ class _Tally:
         size = sum(run.merge.spec.size for run in group)
         first_block = 0
         for run in group:
-            over = Surveyed(run.merge.spec.name, size, first_block)
+            blocks = range(first_block, first_block + self._blocks_of(run))
+            over = Surveyed(run.merge.spec.name, size, blocks)
             run.state = run.merge.method.conclude(self._round, total, over, run.weights, run.state)
-            first_block += -(-run.merge.spec.size // BLOCK)
+            first_block = blocks.stop
+
+    def _blocks_of(self, run: Run) -> int:
+        own = (self._blocks.get(position) for position, piece in enumerate(self.work) if piece.run is run)
+        return sum(len(blocks.values) for blocks in own if blocks is not None)
 
     def _total(self, key: int) -> Partial:
-        if key in self._counts:
-            return self._counts[key]
-        return Blocks.total(
-            [self._blocks[position] for position, piece in enumerate(self.work) if self._key(piece.run) == key]
-        )
+        own = [position for position, piece in enumerate(self.work) if self._key(piece.run) == key]
+        return _joined(self._counts.get(key), [self._blocks[position] for position in own if position in self._blocks])
 
     def _key(self, run: Run) -> int:
         return 0 if self._is_shared else id(run)

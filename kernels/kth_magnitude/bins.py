@@ -36,7 +36,7 @@ def pick_bins(totals: Integers, ranks: Integers) -> Found:
 
     A rank above the number of entries means the smallest entry; a rank of 0 finds NOTHING.
     """
-    found = pick_blocks(totals[:, ::-1].T, np.minimum(ranks, totals.sum(axis=1)))
+    found = _pick(totals[:, ::-1], np.minimum(ranks, totals.sum(axis=1)))
     return found._replace(bins=np.where(found.bins == NOTHING, NOTHING, totals.shape[1] - 1 - found.bins))
 
 
@@ -45,13 +45,20 @@ def pick_blocks(counts: Integers, ranks: Integers) -> Found:
 
     A rank of 0, or one above the number of entries, finds NOTHING; the cut is then for the caller to say.
     """
-    upto = np.cumsum(counts, axis=0)
-    bins = np.sum(upto < ranks, axis=0)
-    is_found = (ranks > 0) & (bins < len(counts))
-    safe = np.where(is_found, bins, 0)[None]
-    held = np.take_along_axis(counts, safe, 0)[0] if len(counts) else np.zeros_like(ranks)
-    before = np.take_along_axis(upto, safe, 0)[0] - held if len(counts) else np.zeros_like(ranks)
-    return Found(*(np.where(is_found, x, nothing) for x, nothing in ((bins, NOTHING), (ranks - before, 0), (held, 0))))
+    return _pick(counts.T, ranks)
+
+
+def _pick(counts: Integers, ranks: Integers) -> Found:
+    """Of int64 counts [models, places], each model's first place up to which they add up to its rank."""
+    upto = np.cumsum(np.ascontiguousarray(counts), axis=1)
+    places = np.array([np.searchsorted(*pair) for pair in zip(upto, ranks, strict=True)], dtype=np.int64)
+    is_found = (ranks > 0) & (places < counts.shape[1])
+    safe = np.where(is_found, places, 0)[:, None]
+    held = np.take_along_axis(counts, safe, 1)[:, 0] if counts.shape[1] else np.zeros_like(ranks)
+    before = np.take_along_axis(upto, safe, 1)[:, 0] - held if counts.shape[1] else np.zeros_like(ranks)
+    return Found(
+        *(np.where(is_found, x, nothing) for x, nothing in ((places, NOTHING), (ranks - before, 0), (held, 0)))
+    )
 
 
 def magnitudes_of(prefixes: Integers, lows: Integers) -> Floats:

@@ -5,41 +5,54 @@ import torch
 from torch import Tensor
 
 from kernels.gram import BLOCK
-from kernels.kth_magnitude.bins import BINS, NOTHING, UNCUT, Threshold
+from kernels.kth_magnitude.bins import BINS, UNCUT, Threshold
 
 
 def magnitude_bits(values: Tensor) -> Tensor:
     return values.view(torch.int32) & 0x7FFFFFFF
 
 
-def magnitude_histogram(rows: Tensor, round_: int, prefixes: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+def magnitude_histogram(
+    rows: Tensor,
+    round_: int,
+    prefixes: Tensor | None = None,
+    out: Tensor | None = None,
+    edges: Tensor | None = None,
+) -> Tensor:
     counts = torch.zeros(len(rows), BINS[round_], dtype=torch.int64, device=rows.device) if out is None else out
     for model, bits in enumerate(magnitude_bits(rows)):
         if prefixes is not None:
             bits = bits[bits >> 15 == prefixes[model]] & 0x7FFF
         counts[model] += torch.bincount(bits >> 15 if prefixes is None else bits, minlength=BINS[round_])
+    if edges is not None and prefixes is not None:
+        edges.copy_(_ties(magnitude_bits(rows) == prefixes[:, None] << 15))
     return counts
 
 
 def tie_counts(rows: Tensor, magnitudes: Tensor) -> Tensor:
-    is_tie = magnitude_bits(rows) == magnitude_bits(magnitudes)[:, None]
-    blocks = -(-rows.shape[1] // BLOCK)
-    padded = torch.nn.functional.pad(is_tie, (0, blocks * BLOCK - rows.shape[1]))
-    return padded.reshape(len(rows), blocks, BLOCK).sum(dim=2).T.contiguous()
+    return _ties(magnitude_bits(rows) == magnitude_bits(magnitudes)[:, None])
 
 
-def chunk_cuts(rows: Tensor, start: int, magnitudes: Tensor, blocks: Tensor, ranks: Tensor) -> Tensor:
+def _ties(is_tie: Tensor) -> Tensor:
+    """How many of each BLOCK of [models, elements]: [blocks, models]."""
+    models, size = is_tie.shape
+    blocks = -(-size // BLOCK)
+    padded = torch.nn.functional.pad(is_tie, (0, blocks * BLOCK - size))
+    return padded.reshape(models, blocks, BLOCK).sum(dim=2).T.contiguous()
+
+
+def chunk_cuts(rows: Tensor, start: int, magnitudes: Tensor, firsts: Tensor, ranks: Tensor) -> Tensor:
     """Before the chunk nothing more is kept, after it everything, within it the rank-th tie of the block decides."""
-    cuts = torch.empty_like(blocks)
-    for model, block in enumerate(blocks.tolist()):
-        lo = block * BLOCK - start
-        if block == NOTHING or lo < 0:
+    cuts = torch.empty_like(firsts)
+    for model, first in enumerate(firsts.tolist()):
+        lo = first - start
+        if lo < 0:
             cuts[model] = -1
         elif lo >= rows.shape[1]:
             cuts[model] = UNCUT
         else:
-            is_tie = magnitude_bits(rows[model, lo : lo + BLOCK]) == magnitude_bits(magnitudes[model : model + 1])
-            cuts[model] = start + lo + int(is_tie.nonzero()[int(ranks[model]) - 1])
+            is_tie = magnitude_bits(rows[model, lo:]) == magnitude_bits(magnitudes[model : model + 1])
+            cuts[model] = first + int(is_tie.nonzero()[int(ranks[model]) - 1])
     return cuts
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from kernels.checks import FLOAT32, INT64, Floats, Integers, check_array, check_choice, output
 from kernels.dispatch import operation
 from kernels.kth_magnitude.bins import kept_ties
+from kernels.stored_rows import Rows, table_of
 from kernels.trim_elect import cpu
 from kernels.trim_elect.choices import ELECTS, HOWS, Elect, How
 
@@ -16,7 +17,7 @@ __all__ = ["ELECTS", "HOWS", "Elect", "How", "sign_balance", "trim_elect"]
 
 @operation
 def trim_elect(
-    deltas: Floats,
+    deltas: Rows,
     weights: Floats,
     magnitudes: Floats,
     cuts: Integers,
@@ -39,31 +40,32 @@ def trim_elect(
     check_choice("how", how, HOWS)
     if zero_vote_sign not in (-1, 0, 1):
         raise ValueError(f"zero_vote_sign: found {zero_vote_sign}, expected -1, 0 or 1")
-    ties = _ties_within(deltas, weights, magnitudes, cuts, start, elect)
+    table, ties = _checked(deltas, weights, magnitudes, cuts, start, elect)
     out = output("out", out, FLOAT32, deltas.shape[1:])
     sign = np.float32(zero_vote_sign)
-    cpu.trim_elect(deltas, weights, magnitudes, ties, HOWS.index(how), ELECTS.index(elect), sign, out)
+    cpu.trim_elect(table, weights, magnitudes, ties, HOWS.index(how), ELECTS.index(elect), sign, out)
     return out
 
 
 @operation
 def sign_balance(
-    deltas: Floats, weights: Floats, magnitudes: Floats, cuts: Integers, start: int, elect: Elect = "weighted"
+    deltas: Rows, weights: Floats, magnitudes: Floats, cuts: Integers, start: int, elect: Elect = "weighted"
 ) -> Integers:
     """How many more elements elect + than −: int64 [1], to be added over chunks. Zero votes count for neither."""
-    ties = _ties_within(deltas, weights, magnitudes, cuts, start, elect)
-    return np.array([cpu.sign_balance(deltas, weights, magnitudes, ties, ELECTS.index(elect))])
+    table, ties = _checked(deltas, weights, magnitudes, cuts, start, elect)
+    return np.array([cpu.sign_balance(table, deltas.shape[1], weights, magnitudes, ties, ELECTS.index(elect))])
 
 
-def _ties_within(
-    deltas: Floats, weights: Floats, magnitudes: Floats, cuts: Integers, start: int, elect: Elect
-) -> Integers:
+def _checked(
+    deltas: Rows, weights: Floats, magnitudes: Floats, cuts: Integers, start: int, elect: Elect
+) -> tuple[Integers, Integers]:
+    """The table of addresses, and how many first elements of the run keep their ties."""
     check_choice("elect", elect, ELECTS)
-    check_array("deltas", deltas, FLOAT32, (None, None))
+    table, models, size = table_of("deltas", deltas)
     for name, array, dtype in (
         ("weights", weights, FLOAT32),
         ("magnitudes", magnitudes, FLOAT32),
         ("cuts", cuts, INT64),
     ):
-        check_array(name, array, dtype, deltas.shape[:1])
-    return kept_ties(cuts, start, deltas.shape[1])
+        check_array(name, array, dtype, (models,))
+    return table, kept_ties(cuts, start, size)

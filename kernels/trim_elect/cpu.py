@@ -10,8 +10,8 @@ import numpy as np
 from kernels.bits import bits_of_float
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined
+from kernels.stored_rows import STRETCH, base_stretch, stretch
 
-STRETCH = 2048
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
@@ -79,7 +79,7 @@ def _divide(out: Floats, shares: Floats) -> None:
 
 @compiled
 def _elect(
-    deltas: Floats,
+    table: Integers,
     weights: Floats,
     magnitudes: Floats,
     ties: Integers,
@@ -88,10 +88,13 @@ def _elect(
     kept: Floats,
     votes: Floats,
 ) -> None:
+    """The last two rows of `kept` are for what is read."""
+    base, room = kept[weights.size, : votes.size], kept[weights.size + 1, : votes.size]
+    base_stretch(table, lo, base)
     votes[:] = ZERO
     for model in range(weights.size):
         row = kept[model, : votes.size]
-        _trim(deltas[model, lo : lo + votes.size], magnitudes[model], ties[model] - lo, row)
+        _trim(stretch(table, model, lo, base, room), magnitudes[model], ties[model] - lo, row)
         _vote(row, weights[model], elect, votes)
 
 
@@ -112,7 +115,7 @@ def _merge(kept: Floats, weights: Floats, signs: Floats, how: int, elect: int, o
 
 @compiled
 def trim_elect(
-    deltas: Floats,
+    table: Integers,
     weights: Floats,
     magnitudes: Floats,
     ties: Integers,
@@ -121,25 +124,25 @@ def trim_elect(
     zero_vote_sign: Any,
     out: Floats,
 ) -> None:
-    kept = np.empty((weights.size, STRETCH), np.float32)
+    kept = np.empty((weights.size + 2, STRETCH), np.float32)
     scratch = np.empty((2, STRETCH), np.float32)
     for lo in range(0, out.size, STRETCH):
         part = out[lo : lo + STRETCH]
         votes, shares = scratch[0, : part.size], scratch[1, : part.size]
-        _elect(deltas, weights, magnitudes, ties, lo, elect, kept, votes)
+        _elect(table, weights, magnitudes, ties, lo, elect, kept, votes)
         _signs(votes, zero_vote_sign)
         _merge(kept, weights, votes, how, elect, part, shares)
 
 
 @compiled
-def sign_balance(deltas: Floats, weights: Floats, magnitudes: Floats, ties: Integers, elect: int) -> Any:
+def sign_balance(table: Integers, size: int, weights: Floats, magnitudes: Floats, ties: Integers, elect: int) -> Any:
     """Elects as trim_elect does, a stretch at a time, and counts instead of merging."""
-    kept = np.empty((weights.size, STRETCH), np.float32)
+    kept = np.empty((weights.size + 2, STRETCH), np.float32)
     scratch = np.empty(STRETCH, np.float32)
     balance: Any = 0
-    for lo in range(0, deltas.shape[1], STRETCH):
-        votes = scratch[: min(STRETCH, deltas.shape[1] - lo)]
-        _elect(deltas, weights, magnitudes, ties, lo, elect, kept, votes)
+    for lo in range(0, size, STRETCH):
+        votes = scratch[: min(STRETCH, size - lo)]
+        _elect(table, weights, magnitudes, ties, lo, elect, kept, votes)
         for i in range(votes.size):
             balance += np.int64(votes[i] > ZERO) - np.int64(votes[i] < ZERO)
     return balance

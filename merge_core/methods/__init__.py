@@ -11,6 +11,7 @@ from merge_core.methods.breadcrumbs_ties import BreadcrumbsTies
 from merge_core.methods.consensus_ta import ConsensusTa
 from merge_core.methods.contract import (
     Blocks,
+    Both,
     Chunk,
     Counts,
     Method,
@@ -164,6 +165,7 @@ __all__ = [
     "METHODS",
     "AnyMethod",
     "Blocks",
+    "Both",
     "Chunk",
     "Counts",
     "Method",

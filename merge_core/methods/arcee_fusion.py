@@ -79,7 +79,7 @@ class ArceeFusion(Method):
         importance = _importance(chunk, state.divergences)[None]
         if round_ == 1:
             return thresholds.survey_first(importance, chunk.tensor, so_far)
-        return thresholds.survey_next(1, importance, state.searches, so_far)
+        return thresholds.survey_low(importance, state.searches, so_far)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         if round_ == 0:
@@ -87,7 +87,7 @@ class ArceeFusion(Method):
         if round_ == 1:
             ranks = [np.array([over.size - int(share * (over.size - 1))]) for share in (0.25, 0.5, 0.75)]
             return replace(state, searches=thresholds.begin(total, ranks))
-        return replace(state, searches=thresholds.proceed(1, total, over, state.searches))
+        return replace(state, searches=thresholds.proceed(total, over, state.searches))
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         stands_out = _importance(chunk, state.divergences) >= state.threshold

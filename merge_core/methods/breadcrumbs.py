@@ -53,17 +53,17 @@ class Band(Method):
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         if round_ == 0:
-            return thresholds.survey_first(chunk.rows, chunk.tensor, so_far)
-        return thresholds.survey_next(round_, chunk.rows, state, so_far)
+            return thresholds.survey_first(chunk.source, chunk.tensor, so_far)
+        return thresholds.survey_next(round_, chunk.source, chunk.start, state, so_far)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         if round_ == 0:
             return thresholds.begin(total, [np.full(len(weights), rank) for rank in self.band(over.size)])
-        return thresholds.proceed(round_, total, over, state)
+        return thresholds.proceed(total, over, state)
 
     def thinned(self, chunk: Chunk, state: State) -> Rows:
         """The chunk's rows with what lies outside the band zeroed, in their place."""
-        upper, lower = ((search.magnitudes, search.cuts(chunk.rows, chunk.start)) for search in state)
+        upper, lower = ((search.magnitudes, search.cuts(chunk.source, chunk.start)) for search in state)
         return keep_band(chunk.rows, lower, upper, chunk.start, chunk.rows)
 
 

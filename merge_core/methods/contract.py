@@ -7,6 +7,7 @@ calls `merge` on any chunk, in any order, and the bytes are the same.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from kernels.all_finite import all_finite
+from kernels.stored_rows import StoredRows
 from kernels.weighted_sum import weighted_sum
 from merge_core.deltas import Delta
 from merge_core.errors import FileError, RecipeError
@@ -28,25 +30,35 @@ State = Any
 """What a method's surveys have found out about one tensor (or the whole model): its own small record."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Chunk:
     """A run of elements of one tensor, as every ingredient has them.
 
     `rows` is float32 [ingredients, elements]: weights, or deltas from the base, as the method's `space` says.
-    `base` is float32 [elements], None for a recipe without one. `start` is the flat index of the first
+    `base` is float32 [elements], None for a recipe without one. Both are computed when they are first asked for;
+    kernels that take `source` have no need of them. `start` is the flat index of the first
     element. A method that reads rows or matrices gets whole rows of `shape`, as
     `merge_core.tensors.row_size` counts them. `merge` may overwrite `rows`; nobody reads them after it.
     `statistics` has an array for each ingredient where the method reads a statistic that the tensor has: of the
     same elements, or the whole matrix. It is read only and need not be finite.
     """
 
-    rows: Rows
-    base: Rows | None
+    source: Rows | StoredRows
+    base_source: Rows | StoredRows | None
     start: int
     tensor: str
     shape: tuple[int, ...]
     seed: int
     statistics: tuple[Rows, ...] = ()
+
+    @cached_property
+    def rows(self) -> Rows:
+        return self.source.load() if isinstance(self.source, StoredRows) else self.source
+
+    @cached_property
+    def base(self) -> Rows | None:
+        base = self.base_source
+        return base.load().reshape(-1) if isinstance(base, StoredRows) else base
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +83,23 @@ class Blocks:
         return Blocks(np.concatenate([partial.values for partial in partials]))
 
 
+@dataclass(frozen=True, slots=True)
+class Both(Counts):
+    """Counts with blocks beside them, so that one reading of the data gives both."""
+
+    blocks: Blocks
+
+
 Partial = Counts | Blocks
 
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """What a total was taken over: `size` elements; this tensor's rows of a `Blocks` total start at `first_block`."""
+    """What a total was taken over: `size` elements; `blocks` are this tensor's rows of a `Blocks` total."""
 
     tensor: str
     size: int
-    first_block: int
+    blocks: range
 
 
 class Method(BaseModel):
@@ -179,7 +198,10 @@ class Method(BaseModel):
         return 0
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
-        """`Blocks` of this chunk alone, or `Counts` of it together with those `so_far`, whose memory it may reuse."""
+        """`Blocks` of this chunk alone, `Counts` of it together with those `so_far`, whose memory it may reuse.
+
+        Or both; `so_far` has the counts.
+        """
         raise AssertionError("a method with rounds writes its survey")
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:

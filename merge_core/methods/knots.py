@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from kernels.gram import BLOCK
 from merge_core.methods.contract import Chunk, Method, Rows, Surveyed, Weights
 from merge_core.methods.core import Sides
 from merge_core.methods.dare_linear import DareLinear
@@ -71,7 +72,7 @@ class Knots(SpectralMethod):
 
 def merge_whole(method: Method, chunk: Chunk, weights: Weights) -> Rows:
     """What `method` makes of a chunk that is a whole tensor: its surveys, then its merge."""
-    state, over = None, Surveyed(chunk.tensor, chunk.rows.shape[1], 0)
+    state, over = None, Surveyed(chunk.tensor, chunk.rows.shape[1], range(-(-chunk.rows.shape[1] // BLOCK)))
     for round_ in range(method.rounds):
         if method.wants_round(round_, state):
             state = method.conclude(round_, method.survey(round_, chunk, weights, state, None), over, weights, state)

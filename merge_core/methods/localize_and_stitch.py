@@ -43,14 +43,14 @@ class LocalizeAndStitch(Method):
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         if round_ == 0:
-            return thresholds.survey_first(chunk.rows, chunk.tensor, so_far)
-        return thresholds.survey_next(round_, chunk.rows, state, so_far)
+            return thresholds.survey_first(chunk.source, chunk.tensor, so_far)
+        return thresholds.survey_next(round_, chunk.source, chunk.start, state, so_far)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         if round_ == 0:
             return thresholds.begin(total, [np.full(len(weights), at_least(self.density, over.size))])
-        return thresholds.proceed(round_, total, over, state)
+        return thresholds.proceed(total, over, state)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         (search,) = state
-        return stitch(chunk.rows, weights, search.magnitudes, search.cuts(chunk.rows, chunk.start), chunk.start)
+        return stitch(chunk.rows, weights, search.magnitudes, search.cuts(chunk.source, chunk.start), chunk.start)

@@ -69,24 +69,24 @@ class Pcb(Method):
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         if round_ == 0:
-            return thresholds.survey_first(chunk.rows, chunk.tensor, so_far)
+            return thresholds.survey_first(chunk.source, chunk.tensor, so_far)
         if round_ == 1:
-            return thresholds.survey_next(1, chunk.rows, state.magnitudes, so_far)
+            return thresholds.survey_low(chunk.source, state.magnitudes, so_far)
         betas = _by_sign(balance(chunk.rows, state.clamp))
         if round_ == 2:
             return thresholds.survey_first(betas, chunk.tensor, so_far)
-        return thresholds.survey_next(1, betas, state.betas, so_far)
+        return thresholds.survey_low(betas, state.betas, so_far)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         if round_ == 0:
             return Competition(thresholds.begin(total, [np.full(len(weights), rank) for rank in _tails(over.size)]))
         if round_ == 1:
-            return Competition(thresholds.proceed(1, total, over, state.magnitudes))
+            return Competition(thresholds.proceed(total, over, state.magnitudes))
         if round_ == 2:
             ranks = (max(at_least(self.density, over.size), 1), 1)
             signed = [np.repeat([rank, over.size + 1 - rank], len(weights)) for rank in ranks]
             return replace(state, betas=thresholds.begin(total, signed))
-        return replace(state, betas=thresholds.proceed(1, total, over, state.betas))
+        return replace(state, betas=thresholds.proceed(total, over, state.betas))
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         if self.density == 0:

@@ -79,7 +79,7 @@ class Sce(Method):
         if round_ == 0:
             refuse_infinite_rows(chunk.rows, chunk.tensor)
             return Counts(magnitude_histogram(apart, 0, out=None if so_far is None else so_far.values))
-        return thresholds.survey_next(round_, apart, state.searches, so_far)
+        return thresholds.survey_next(round_, apart, chunk.start, state.searches, so_far)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         if round_ == SUMS:
@@ -87,7 +87,7 @@ class Sce(Method):
             return Selection(() if state is None else state.searches, _shares(total.values))
         if round_ == 0:
             return Selection(thresholds.begin(total, [np.array([self._selected(total.values, over.size)])]))
-        return replace(state, searches=thresholds.proceed(round_, total, over, state.searches))
+        return replace(state, searches=thresholds.proceed(total, over, state.searches))
 
     def _selected(self, spreads: NDArray[np.int64], size: int) -> int:
         """How many elements are selected, from a histogram of their standard deviations."""

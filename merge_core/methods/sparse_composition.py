@@ -104,13 +104,13 @@ class SparseComposition(Method):
         rows = self._counted(chunk.rows)
         if round_ == 0:
             return thresholds.survey_first(rows, chunk.tensor, so_far)
-        return thresholds.survey_next(round_, rows, state, so_far)
+        return thresholds.survey_low(rows, state, so_far)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         if round_ == 0:
             ranks = [_rank(mask, over.size) for mask in self.masks or ()]
             return thresholds.begin(total, [np.array(ranks, dtype=np.int64)])
-        return thresholds.proceed(round_, total, over, state)
+        return thresholds.proceed(total, over, state)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         if self.masks is None:

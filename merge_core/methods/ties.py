@@ -93,25 +93,27 @@ class Ties(Method):
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         if round_ == 0:
-            return thresholds.survey_first(chunk.rows, chunk.tensor, so_far)
-        if round_ == 1 or self.convention != "original":
-            return thresholds.survey_next(round_, chunk.rows, state.searches, so_far)
+            return thresholds.survey_first(chunk.source, chunk.tensor, so_far)
+        if self.convention != "original":
+            return thresholds.survey_next(round_, chunk.source, chunk.start, state.searches, so_far)
+        if round_ == 1:
+            return thresholds.survey_low(chunk.source, state.searches, so_far)
         (search,) = state.searches
-        cuts = search.cuts(chunk.rows, chunk.start)
-        balance = sign_balance(chunk.rows, weights, search.magnitudes, cuts, chunk.start, self._elect)
+        cuts = search.cuts(chunk.source, chunk.start)
+        balance = sign_balance(chunk.source, weights, search.magnitudes, cuts, chunk.start, self._elect)
         return Counts(balance if so_far is None else so_far.values + balance)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         if round_ == 0:
             return Trim(thresholds.begin(total, [np.full(len(weights), self.kept(over.size))]))
-        if round_ == 2 and self.convention == "original":
+        if round_ == 2 and isinstance(total, Counts):
             return replace(state, majority=int(np.sign(total.values.sum())))
-        return replace(state, searches=thresholds.proceed(round_, total, over, state.searches))
+        return replace(state, searches=thresholds.proceed(total, over, state.searches))
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         (search,) = state.searches
-        cuts = search.cuts(chunk.rows, chunk.start)
-        return trim_elect(chunk.rows, weights, search.magnitudes, cuts, chunk.start, *self.choices(state))
+        cuts = search.cuts(chunk.source, chunk.start)
+        return trim_elect(chunk.source, weights, search.magnitudes, cuts, chunk.start, *self.choices(state))
 
     def choices(self, state: State) -> tuple[How, Elect, int]:
         """How what agrees is merged, who elects, and the sign where the votes cancel."""

@@ -99,9 +99,9 @@ class Compeft(Method):
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         if round_ == 0:
-            return thresholds.survey_first(chunk.rows, chunk.tensor, so_far)
+            return thresholds.survey_first(chunk.source, chunk.tensor, so_far)
         if round_ == 1:
-            return thresholds.survey_next(round_, chunk.rows, state.searches, so_far)
+            return thresholds.survey_low(chunk.source, state.searches, so_far)
         (search,) = state.searches
         return Blocks(moments(chunk.rows[0], float(search.magnitudes[0])))
 
@@ -109,13 +109,14 @@ class Compeft(Method):
         if round_ == 0:
             return Compressed(thresholds.begin(total, [np.full(1, self.kept(over.size))]))
         if round_ == 1:
-            return Compressed(thresholds.proceed(round_, total, over, state.searches))
+            return Compressed(thresholds.proceed(total, over, state.searches))
         (search,) = state.searches
         ties = _ties_kept(total.values, search, self.output.convention)
         searches = state.searches
         if ties < total.values[:, TIES].sum():
-            counts = Blocks(total.values[:, TIES : TIES + 1].astype(np.int64))
-            searches = thresholds.proceed(2, counts, over, searches)
+            firsts = BLOCK * (np.arange(len(total.values)) - over.blocks.start)
+            counts = Blocks(np.stack([total.values[:, TIES].astype(np.int64), firsts], axis=1))
+            searches = thresholds.proceed(counts, over, searches)
         value = self._value(total.values.sum(axis=0), search, ties, over.size)
         self._errors[over.tensor] = self._relative_error(total.values, search, ties, over, value)
         return Compressed(searches, value)
@@ -133,9 +134,9 @@ class Compeft(Method):
 
     def _relative_error(self, rows: Sums, search: thresholds.Search, ties: int, over: Surveyed, value: float) -> float:
         """From sums: Σ(τ − v·s)² = Στ² − 2 v Σ|τ kept| + v² · entries."""
-        blocks = slice(over.first_block, over.first_block + -(-self.sizes[over.tensor] // BLOCK))
-        sums, magnitude = rows[blocks].sum(axis=0), float(search.magnitudes[0])
-        before = rows[: over.first_block, TIES].sum()
+        own = slice(over.blocks.start, over.blocks.stop)
+        sums, magnitude = rows[own].sum(axis=0), float(search.magnitudes[0])
+        before = rows[: over.blocks.start, TIES].sum()
         own_ties = min(max(ties - before, 0.0), sums[TIES]) if magnitude > 0.0 and sums[TIES] else 0.0
         if sums[SQUARES] == 0.0:
             return 0.0
@@ -145,7 +146,7 @@ class Compeft(Method):
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         (search,) = state.searches
-        row, cuts = chunk.rows[0], search.cuts(chunk.rows, chunk.start)
+        row, cuts = chunk.rows[0], search.cuts(chunk.source, chunk.start)
         ties = int(kept_ties(cuts, chunk.start, row.size)[0])
         return ternarize(row, float(search.magnitudes[0]), ties, state.value)
 

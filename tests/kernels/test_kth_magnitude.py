@@ -18,7 +18,7 @@ from kernels.kth_magnitude import (
     reference,
     tie_counts,
 )
-from tests.kernels.arrays import AWKWARD, SIZES, normal, same_bits
+from tests.kernels.arrays import AWKWARD, SIZES, dirty, normal, same_bits
 
 
 def kept(x, threshold):
@@ -95,7 +95,7 @@ def test_the_search_over_chunks_is_the_search_over_the_whole(models, chunk_block
     ties = pick_blocks(np.concatenate(counts), low.ranks)
     expected = np.stack([by_sorting(row, ks[0]) for row in rows])
     for lo, chunk in chunks:
-        cuts = chunk_cuts(chunk, lo, magnitudes, ties.bins, ties.ranks)
+        cuts = chunk_cuts(chunk, lo, magnitudes, ties.bins * BLOCK, ties.ranks)
         index = np.arange(lo, lo + chunk.shape[1])
         mask = (np.abs(chunk) > magnitudes[:, None]) | (
             (np.abs(chunk) == magnitudes[:, None]) & (index <= cuts[:, None])
@@ -109,10 +109,16 @@ def test_the_counts_are_their_definition(size):
     rows[0, : min(size, AWKWARD.size)] = AWKWARD[:size]
     tensor, prefixes = torch.from_numpy(rows), np.array([0x3F80, NOTHING])
     magnitudes = np.float32([1.0, 3.0])
-    low = magnitude_histogram(rows, 1, prefixes)
+    edges, expected_edges = (
+        dirty((-(-size // BLOCK), 2), np.int64),
+        torch.empty(-(-size // BLOCK), 2, dtype=torch.int64),
+    )
+    low = magnitude_histogram(rows, 1, prefixes, edges=edges)
+    expected_low = reference.magnitude_histogram(tensor, 1, torch.from_numpy(prefixes), edges=expected_edges)
     ties = tie_counts(rows, magnitudes)
     assert same_bits(magnitude_histogram(rows, 0), reference.magnitude_histogram(tensor, 0).numpy())
-    assert same_bits(low, reference.magnitude_histogram(tensor, 1, torch.from_numpy(prefixes)).numpy())
+    assert same_bits(low, expected_low.numpy())
+    assert same_bits(edges, expected_edges.numpy())
     assert low[1].sum() == 0
     assert same_bits(ties, reference.tie_counts(tensor, torch.from_numpy(magnitudes)).numpy())
 
@@ -120,9 +126,9 @@ def test_the_counts_are_their_definition(size):
 @pytest.mark.parametrize("start", [0, BLOCK, 2 * BLOCK, 4 * BLOCK])
 def test_cuts_of_a_chunk_are_their_definition(start):
     rows = np.stack([coarse(2 * BLOCK), coarse(2 * BLOCK, seed=1)])
-    magnitudes, blocks, ranks = np.ones(2, np.float32), np.array([2, NOTHING]), np.array([7, 0])
-    found = chunk_cuts(rows, start, magnitudes, blocks, ranks)
-    tensors = [torch.from_numpy(array) for array in (magnitudes, blocks, ranks)]
+    magnitudes, firsts, ranks = np.ones(2, np.float32), np.array([2 * BLOCK, -1]), np.array([7, 0])
+    found = chunk_cuts(rows, start, magnitudes, firsts, ranks)
+    tensors = [torch.from_numpy(array) for array in (magnitudes, firsts, ranks)]
     assert same_bits(found, reference.chunk_cuts(torch.from_numpy(rows), start, *tensors).numpy())
     assert found[1] == -1
     assert found[0] == {0: UNCUT, 4 * BLOCK: -1}.get(start, found[0])

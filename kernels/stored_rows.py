@@ -1,0 +1,157 @@
+"""Rows as kernels take them: float32 in memory, or elements as they are stored, widened a stretch at a time.
+
+A kernel that works through its rows in stretches reads them through a table of addresses, and float32 rows of
+whole checkpoints never leave the L1 cache. numba's disk cache watches a kernel's own file only: after a change
+here, remove `kernels/**/__pycache__`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.addresses import doubles, halves, singles
+from kernels.bits import float_of_bits, float_of_half
+from kernels.checks import FLOAT32, Floats, Integers, check_array, output
+from kernels.compiled import compiled, inlined
+
+STRETCH = 2048
+"""Elements that a kernel asks for at once: those of a few models fit into the L1 cache."""
+
+KINDS = {"bfloat16": 1, "float16": 2, "float32": 3, "float64": 4}
+NO_BASE = 0
+WIDTHS = np.array([0, 2, 2, 4, 8])
+
+Stored = tuple[NDArray[Any], str]
+"""A 1-D array of a storage type, and the label of its dtype: see `kernels.storage`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredRows:
+    """float32 [models, elements] yet to be computed: stored elements, less those of a base where there is one.
+
+    `table` is int64 [1 + models, 2]: address and kind of the base (kind NO_BASE without one), then of each model.
+    """
+
+    table: Integers
+    size: int
+    arrays: tuple[NDArray[Any], ...]
+    """What the addresses point into, kept alive."""
+    room: Floats | None = None
+    """Where `load` puts the rows; memory of its own where there is none."""
+
+    @classmethod
+    def of(cls, models: Sequence[Stored], base: Stored | None = None) -> "StoredRows":
+        stored = [*models] if base is None else [base, *models]
+        places = [(raw.ctypes.data, KINDS[label]) for raw, label in stored]
+        table = np.array(places if base is not None else [(0, NO_BASE), *places], np.int64)
+        return cls(table, models[0][0].size, tuple(raw for raw, _ in stored))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.table) - 1, self.size
+
+    def run(self, start: int, size: int, room: Floats | None = None) -> "StoredRows":
+        """Elements [start, start + size) of all models."""
+        table = self.table.copy()
+        table[:, 0] += start * WIDTHS[table[:, 1]]
+        return StoredRows(table, size, self.arrays, room)
+
+    def load(self) -> Floats:
+        """The rows in memory."""
+        out = output("room", self.room, FLOAT32, self.shape)
+        _load(self.table, out)
+        return out
+
+
+Rows = Floats | StoredRows
+
+
+def table_of(name: str, rows: Rows) -> tuple[Integers, int, int]:
+    """The table of rows [models, elements] with both lengths, once checked."""
+    if isinstance(rows, StoredRows):
+        return rows.table, *rows.shape
+    check_array(name, rows, FLOAT32, (None, None))
+    models, size = rows.shape
+    table = np.full((models + 1, 2), KINDS["float32"], np.int64)
+    table[:, 0] = np.arange(-1, models) * (4 * size) + rows.ctypes.data
+    table[0, 1] = NO_BASE
+    return table, models, size
+
+
+@inlined
+def from_bfloat16(raw: Any) -> Any:
+    return float_of_bits(np.uint32(raw) << np.uint32(16))
+
+
+@compiled
+def _widen(address: Any, kind: Any, lo: Any, out: Floats) -> None:
+    if kind == 1:
+        bfloats = halves(address, lo, out.size)
+        for i in range(out.size):
+            out[i] = from_bfloat16(bfloats[i])
+    elif kind == 2:
+        floats16 = halves(address, lo, out.size)
+        for i in range(out.size):
+            out[i] = float_of_half(floats16[i])
+    elif kind == 3:
+        floats = singles(address, lo, out.size)
+        for i in range(out.size):
+            out[i] = floats[i]
+    else:
+        floats64 = doubles(address, lo, out.size)
+        for i in range(out.size):
+            out[i] = np.float32(floats64[i])
+
+
+@compiled
+def base_stretch(table: Integers, lo: int, room: Floats) -> None:
+    """Fill `room` with the base's elements from `lo` on; leave it alone where there is no base."""
+    if table[0, 1] != NO_BASE:
+        _widen(table[0, 0], table[0, 1], lo, room)
+
+
+@compiled
+def _difference(address: Any, lo: Any, base: Floats, out: Floats) -> None:
+    raw = halves(address, lo, out.size)
+    for i in range(out.size):
+        out[i] = from_bfloat16(raw[i]) - base[i]
+
+
+@compiled
+def _subtract(base: Floats, out: Floats) -> None:
+    for i in range(out.size):
+        out[i] = out[i] - base[i]
+
+
+@compiled
+def stretch(table: Integers, model: int, lo: int, base: Floats, room: Floats) -> Any:
+    """A model's elements from `lo` on, as many as `room` has: in `room`, or where they lie if that is float32.
+
+    Not to be written to. `base` is what `base_stretch` has filled.
+    """
+    address, kind, has_base = table[model + 1, 0], table[model + 1, 1], table[0, 1] != NO_BASE
+    if kind == 1 and has_base:
+        _difference(address, lo, base, room)
+        return room
+    if kind == 3 and not has_base:
+        return singles(address, lo, room.size)
+    _widen(address, kind, lo, room)
+    if has_base:
+        _subtract(base, room)
+    return room
+
+
+@compiled
+def _load(table: Integers, out: Floats) -> None:
+    base = np.empty(STRETCH, np.float32)
+    for lo in range(0, out.shape[1], STRETCH):
+        own_base = base[: min(STRETCH, out.shape[1] - lo)]
+        base_stretch(table, lo, own_base)
+        for model in range(out.shape[0]):
+            part = out[model, lo : lo + own_base.size]
+            found = stretch(table, model, lo, own_base, part)
+            if table[0, 1] == NO_BASE and table[model + 1, 1] == 3:
+                part[:] = found
