@@ -159,7 +159,7 @@ class Group:
     def _shared(self) -> Iterator[Data]:
         for theirs, ours in self.peer.shared.items():
             for choice in self._choices(theirs) if ours not in ("per", "normalize") else ():
-                value = int(choice.value) if ours == "max_iter" else choice.in_recipe  # type: ignore[arg-type]
+                value = _count(choice, self._place(theirs)) if ours == "max_iter" else choice.in_recipe
                 yield {"match": choice.match, "parameters": {ours: value}}
         if self.peer.ours in ("slerp", "nearswap") and not holds_everywhere(self._choices("t")):
             message = f"{self.method} needs t for every tensor"
@@ -222,26 +222,23 @@ class Group:
         return self.peer.base in ("needed", "delta") and source.reference == self.base
 
 
+def _count(choice: Choice, where: str) -> int:
+    value = choice.value
+    if isinstance(value, tuple) or (isinstance(value, float) and not value.is_integer()):
+        raise RecipeError("not a whole number", where=where, found=value, expected="a whole number")
+    return int(value)
+
+
 def _rule(choice: Choice, parameter: str) -> Data:
     return {"match": choice.match, "parameters": {parameter: choice.in_recipe}}
 
 
 def _with_widths(rules: list[Data]) -> list[Data]:
-    """DELLA's rules with epsilon as it is meant here: the whole width, where mergekit's reaches to either side.
-
-    Where everything or nothing is kept it has no say there, and 0 is the only width that leaves it so.
-    """
-    densities = [rule for rule in rules if "density" in rule["parameters"]]
+    """DELLA's rules with epsilon as it is meant here: the whole width, where mergekit's reaches to either side."""
+    others = [rule for rule in rules if "epsilon" not in rule["parameters"]]
     widths = [rule for rule in rules if "epsilon" in rule["parameters"]]
-    if not densities or densities[-1]["match"] != "*":
-        densities.append({"match": "*", "parameters": {"density": 1.0}})
-    whole = [_without_width(rule) if rule["parameters"]["density"] in (0, 1) else rule for rule in densities]
     doubled = [{**rule, "parameters": {"epsilon": _doubled(rule["parameters"]["epsilon"])}} for rule in widths]
-    return [*whole, *doubled, {"match": "*", "parameters": {"epsilon": 2 * USUAL_EPSILON}}]
-
-
-def _without_width(rule: Data) -> Data:
-    return {**rule, "parameters": {**rule["parameters"], "epsilon": 0.0}}
+    return [*others, *doubled, {"match": "*", "parameters": {"epsilon": 2 * USUAL_EPSILON}}]
 
 
 def _doubled(value: Any) -> Any:

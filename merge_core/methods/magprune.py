@@ -19,8 +19,9 @@ class MagPrune(Method):
     magnitude of its row to density + epsilon / 2 at the largest, and is then divided by that probability unless
     `rescale` is false. Equal magnitudes rank in element order. A row is what feeds one output; a vector is one
     row, and a row of one entry is kept with probability density. `epsilon` is 0.15 where nothing is said, or less
-    where the density lies nearer to 0 or 1: density 1 keeps everything, 0 nothing. Whether an entry stays depends
-    on the recipe's seed, the tensor's name, the ingredient's position and the element's index.
+    where the density lies nearer to 0 or 1: density 1 keeps everything and 0 nothing, whatever epsilon says.
+    Whether an entry stays depends on the recipe's seed, the tensor's name, the ingredient's position and the
+    element's index.
     """
 
     density: float = Field(default=1.0, ge=0.0, le=1.0)
@@ -33,7 +34,7 @@ class MagPrune(Method):
     @model_validator(mode="after")
     def _probabilities_are_shares(self) -> "MagPrune":
         most = self.widest()
-        if self.epsilon is not None and self.epsilon > most:
+        if self.epsilon is not None and self.epsilon > most > 0:
             expected = f"at most {most:g}, so that density ± epsilon / 2 stays in [0, 1]"
             context = {"where": "epsilon", "found": self.epsilon, "expected": expected}
             raise PydanticCustomError("misfit", "epsilon is too wide for the density", context)
@@ -45,7 +46,7 @@ class MagPrune(Method):
 
     def shares(self) -> tuple[float, float]:
         """The keep probability of a row's smallest and of its largest entry."""
-        epsilon = min(USUAL_EPSILON, self.widest()) if self.epsilon is None else self.epsilon
+        epsilon = min(USUAL_EPSILON if self.epsilon is None else self.epsilon, self.widest())
         return max(self.density - epsilon / 2, 0.0), min(self.density + epsilon / 2, 1.0)
 
     def thinned(self, chunk: Chunk) -> Rows:

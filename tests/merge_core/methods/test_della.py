@@ -43,6 +43,11 @@ def test_the_usual_epsilon_gives_way_to_the_ends(density: float, shares: tuple[f
     assert Della(density=density).shares() == pytest.approx(shares)
 
 
+@pytest.mark.parametrize("density", [0.0, 1.0])
+def test_no_epsilon_has_a_say_where_all_or_nothing_is_kept(density: float) -> None:
+    assert Della(density=density, epsilon=0.3).shares() == (density, density)
+
+
 @pytest.mark.parametrize("density", [0.075, 0.3, 0.7, 0.925])
 def test_an_epsilon_that_just_fits_is_taken(density: float) -> None:
     low, high = Della(density=density, epsilon=2 * min(density, round(1 - density, 9))).shares()
