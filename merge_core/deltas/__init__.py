@@ -9,7 +9,7 @@ from merge_core.deltas.dense import Dense
 from merge_core.deltas.gathered import Gathered
 from merge_core.deltas.hadamard import Hadamard
 from merge_core.deltas.kronecker import Kronecker
-from merge_core.deltas.low_rank import LowRank
+from merge_core.deltas.low_rank import LowRank, LowRankLoader
 from merge_core.deltas.product import Product
 from merge_core.deltas.replacement import Replacement, ReplacementLoader
 from merge_core.deltas.rotation import BlockRotation, Butterfly, Cayley
@@ -18,6 +18,7 @@ from merge_core.deltas.scale import Scale
 from merge_core.deltas.shared_factors import SharedFactors
 from merge_core.deltas.sparse import Sparse
 from merge_core.deltas.ternary import Ternary, TernaryLoader
+from merge_core.deltas.tucker import Tucker
 
 __all__ = [
     "Absent",
@@ -34,6 +35,7 @@ __all__ = [
     "Kronecker",
     "Loader",
     "LowRank",
+    "LowRankLoader",
     "Product",
     "Reads",
     "Replacement",
@@ -45,6 +47,7 @@ __all__ = [
     "Sparse",
     "Ternary",
     "TernaryLoader",
+    "Tucker",
     "fitted",
     "reads_of",
 ]

@@ -45,7 +45,8 @@ class Decomposed:
 
     def fit(self, shape: tuple[int, ...]) -> "Decomposed | None":
         added = fitted(self.added, shape)
-        return None if added is None else replace(self, added=added)
+        is_counted = len(shape) > self.axis and shape[self.axis] == self.magnitude.spec.size
+        return replace(self, added=added) if added is not None and is_counted else None
 
     def open(self) -> "DecomposedLoader":
         magnitude = widen(self.magnitude.storage(), self.magnitude.spec.dtype.label)

@@ -1,6 +1,6 @@
 """scale · up · down: what a LoRA says of a weight, never multiplied out beyond the chunk asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -39,6 +39,10 @@ class LowRank:
         """Both factors in float32."""
         return 4 * (self.lora_a.spec.size + self.lora_b.spec.size)
 
+    def fit(self, shape: tuple[int, ...]) -> "LowRank | None":
+        """The same for a pointwise convolution's weight, which is a matrix in all but the number of dimensions."""
+        return replace(self, shape=shape) if _squeezed(shape) == _squeezed(self.shape) else None
+
     def open(self) -> "LowRankLoader":
         a, b = widened(self.lora_a), widened(self.lora_b)
         up, down = (a.T, b.T) if self.transposed else (b, a)
@@ -61,6 +65,11 @@ class LowRankLoader:
     def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
         out[:] = 0.0
         low_rank_add(out, self.down.shape[1], start, self.up, self.down, self.scale)
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape as that of a matrix, where it is one followed by dimensions of length 1."""
+    return shape[:2] if set(shape[2:]) <= {1} else shape
 
 
 def widened(stored: StoredTensor) -> Rows:

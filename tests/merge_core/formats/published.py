@@ -3,6 +3,7 @@
 A format's newcomer adds its artefacts to PUBLISHED and is held to the conformance suite.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import peft
 import torch
 from safetensors.torch import load_file
 
+from tests.merge_core.building import write_model
 from tests.merge_core.making import (
     Convolutions,
     Groups,
@@ -140,6 +142,26 @@ XS: dict[str, Write] = {
     ),
 }
 
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+def as_stored(case: str, file: str) -> Write:
+    """A golden case: what a library wrote, what it was trained on, and what the library made of the two."""
+
+    def write(root: Path) -> Expected:
+        tensors = load_file(GOLDEN / f"{case}.safetensors")
+        base = {name.removeprefix("in."): t for name, t in tensors.items() if name.startswith("in.")}
+        write_model(root / "base", base)
+        (root / "adapter").mkdir()
+        shutil.copy(GOLDEN / f"{case}.adapter.safetensors", root / "adapter" / file)
+        return base | {name.removeprefix("out."): t for name, t in tensors.items() if name.startswith("out.")}
+
+    return write
+
+
+LYCORIS = [path.stem for path in sorted((GOLDEN / "lycoris").glob("*.json"))]
+KOHYA = {f"LyCORIS {name}": as_stored(f"lycoris/{name}", "some_lora.safetensors") for name in LYCORIS}
+
 PUBLISHED: dict[str, tuple[str, Write]] = {
     **{kind: ("peft_loha", write) for kind, write in LOHA.items()},
     **{kind: ("peft_lokr", write) for kind, write in LOKR.items()},
@@ -148,5 +170,6 @@ PUBLISHED: dict[str, tuple[str, Write]] = {
     **{kind: ("peft_oft", write) for kind, write in OFT.items()},
     **{kind: ("peft_boft", write) for kind, write in BOFT.items()},
     **{kind: ("lora_xs", write) for kind, write in XS.items()},
+    **{kind: ("kohya", write) for kind, write in KOHYA.items()},
 }
 """What it is → (the reader that says yes, how it is written)."""
