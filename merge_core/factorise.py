@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.all_finite import all_finite
-from merge_core.deltas import LowRank, Rows
+from merge_core.deltas import Rows
 from merge_core.errors import FileError
 from merge_core.methods.lapack import decomposing
 from merge_core.methods.spectral import Doubles
 from merge_core.not_finite import not_finite
 from merge_core.plan import chunk_elements
-from merge_core.plan_factors import Factors, matrix_shape, shares
+from merge_core.plan_factors import Factored, Factors, matrix_shape, shares
 from merge_core.run import Run
 from merge_core.truncation import Product, truncated, truncated_product
 
@@ -66,7 +66,7 @@ def _side_by_side(factors: Factors) -> tuple[Doubles, Doubles]:
     coefficients = shares(factors.merge)
     assert coefficients is not None, "planning joins factors of sums only"
     for entry, share in zip(factors.merge.inputs, coefficients, strict=True):
-        if isinstance(entry, LowRank):
+        if isinstance(entry, Factored):
             opened = entry.open()
             ups.append(opened.up.astype(np.float64) * (share * opened.scale))
             downs.append(opened.down.astype(np.float64))

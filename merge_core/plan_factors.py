@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 
 from merge_core.deltas import Absent, Composite, Delta, LowRank, Replacement
+from merge_core.methods.core import CoreDelta
+from merge_core.methods.merged_factors import MergedFactors
 from merge_core.plan_tensors import Merge, TensorPlan
 from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import TensorSpec
@@ -14,6 +16,8 @@ from merge_core.truncation import truncated_bytes, truncated_product_bytes
 
 Form = Literal["joined", "shortened", "decomposed"]
 """The inputs' factors side by side, exactly; their product cut to a rank; the merged delta cut to a rank."""
+
+Factored = LowRank | CoreDelta | MergedFactors
 
 ONE = 1e-6
 """Coefficients that sum to 1 up to this leave the base as it is: they are float32."""
@@ -115,9 +119,24 @@ def _without_repeat(entry: Delta | Merge, base: StoredTensor) -> Delta | Merge:
 
 def is_low_rank(merge: Merge) -> bool:
     """Whether the merged delta is the sum of the factors that the inputs have."""
-    return all(isinstance(entry, LowRank | Absent) for entry in merge.inputs) and shares(merge) is not None
+    is_factored = all(isinstance(entry, Factored | Absent) for entry in merge.inputs)
+    return is_factored and shares(merge) is not None
+
+
+def factored(merge: Merge) -> list[Factored]:
+    """The inputs that open as two factors."""
+    return [entry for entry in merge.inputs if isinstance(entry, Factored)]
+
+
+def published(entry: Factored) -> list[LowRank]:
+    """The adapters' own factors that an input is made of."""
+    if isinstance(entry, LowRank):
+        return [entry]
+    if isinstance(entry, MergedFactors):
+        return [part.delta for part in entry.parts]
+    return [inner for inner in entry.inputs if isinstance(inner, LowRank)]
 
 
 def inner_rank(merge: Merge) -> int:
     """The ranks of the inputs that are of low rank, added up."""
-    return sum(entry.rank for entry in merge.inputs if isinstance(entry, LowRank))
+    return sum(entry.rank for entry in factored(merge))

@@ -49,9 +49,8 @@ class ApproximateFactors(Method):
         _check_alike([part.delta for part in parts], tensor)
         return MergedFactors(tuple(parts), tensor, seed, self._merge_factor, TaskArithmetic().survey_bytes(len(parts)))
 
-    def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        row: Rows = chunk.rows[0]
-        return row
+    def combination(self, weights: Weights, state: State) -> Weights:
+        return weights
 
     def _part(self, position: int, delta: Delta, weight: float, tensor: str) -> Part:
         if not isinstance(delta, LowRank):

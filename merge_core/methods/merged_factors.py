@@ -53,6 +53,10 @@ class MergedFactors:
         return self.parts[0].delta.shape
 
     @property
+    def rank(self) -> int:
+        return self.parts[0].delta.rank
+
+    @property
     def nbytes(self) -> int:
         return sum(part.delta.nbytes for part in self.parts)
 

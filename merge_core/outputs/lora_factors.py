@@ -4,10 +4,19 @@ import re
 from collections.abc import Mapping
 
 from merge_core.conv1d import is_conv1d
-from merge_core.deltas import LowRank, Replacement
+from merge_core.deltas import Replacement
 from merge_core.errors import RecipeError
 from merge_core.methods.linear import Linear
-from merge_core.plan_factors import Factors, Form, inner_rank, is_low_rank, matrix_shape, without_repeats
+from merge_core.plan_factors import (
+    Factors,
+    Form,
+    factored,
+    inner_rank,
+    is_low_rank,
+    matrix_shape,
+    published,
+    without_repeats,
+)
 from merge_core.plan_tensors import Copy, Merge, TensorPlan
 from merge_core.stored import StoredTensor
 from merge_core.tensors import DType, TensorSpec
@@ -57,7 +66,7 @@ class FactorPlanner:
         return _factors(module, merge, rank, "decomposed", LINEAR, flipped)
 
     def _of_inputs(self, module: str, merge: Merge) -> Factors:
-        inner, given = inner_rank(merge), [entry for entry in merge.inputs if isinstance(entry, LowRank)]
+        inner, given = inner_rank(merge), [part for entry in factored(merge) for part in published(entry)]
         form: Form = "joined" if self._rank is None or inner <= self._rank else "shortened"
         rank = inner if form == "joined" else min(self._rank or inner, *matrix_shape(merge.shape))
         is_embedding = any(entry.lora_a.spec.name.endswith(EMBEDDING[0]) for entry in given)
