@@ -1,0 +1,163 @@
+"""Makes the cases that need more than a config, with mergekit itself: `python make_more.py`, in its environment.
+
+Adapters, several documents in one file (mergekit-multi), and densities that go from nothing to everything.
+"""
+
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import peft
+import torch
+import transformers
+import yaml
+from click.testing import CliRunner
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
+from mergekit.scripts.multimerge import main as multimerge
+
+HERE = Path(__file__).parent
+MODELS = HERE / "models"
+BASE = {"base_model": "base"}
+
+
+def write_adapters():
+    for seed, name in enumerate(("lora-p", "lora-q")):
+        torch.manual_seed(seed)
+        model = transformers.AutoModelForCausalLM.from_pretrained(MODELS / "base")
+        config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adapted = peft.get_peft_model(model, config)
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.data.normal_(std=0.1)
+        adapted.save_pretrained(MODELS / name)
+        (MODELS / name / "README.md").unlink()
+
+
+def models(*pairs):
+    return [{"model": name, "parameters": said} for name, said in pairs]
+
+
+THREE = models(("a", {"weight": 0.6}), ("b", {"weight": 0.4}), ("c", {"weight": 0.3}))
+ENDS = {"density": [0, 0, 1, 1]}
+CASES = {
+    **{
+        f"{method}_ends": {"merge_method": method, **BASE, "models": THREE, "parameters": ENDS}
+        for method in ("dare_linear", "dare_ties", "della", "della_linear", "ties", "breadcrumbs", "breadcrumbs_ties")
+    },
+    "modules_default": {
+        "merge_method": "linear", "modules": {"default": {"models": THREE, "parameters": {"normalize": False}}},
+    },
+    "slice_base": {
+        "merge_method": "task_arithmetic", "parameters": {"weight": 0.5, "lambda": 1.2},
+        "slices": [
+            {"base_model": "base", "sources": models(("base", {}), ("a", {"weight": 0.7}))},
+            {"base_model": "c", "sources": models(("c", {}), ("b", {}))},
+        ],
+    },
+    "adapters_ties": {
+        "merge_method": "ties", **BASE,
+        "models": models(("base+lora-p", {"weight": 1, "density": 0.5}), ("a+lora-q", {"weight": 0.5, "density": 1})),
+    },
+    "adapters_linear": {
+        "merge_method": "linear", "models": models(("base+lora-p", {"weight": 1}), ("a+lora-q", {"weight": 0.5})),
+    },
+    "adapter_as_base": {
+        "merge_method": "task_arithmetic", "base_model": "base+lora-p",
+        "models": models(("a", {"weight": 0.5}), ("base+lora-q", {"weight": 0.7})),
+    },
+    "t_by_slice": {
+        "merge_method": "slerp", "base_model": "a",
+        "slices": [
+            {"sources": models(("a", {}), ("b", {})), "parameters": {"t": [0, 1]}},
+            {"sources": models(("a", {}), ("b", {})), "parameters": {"t": [{"filter": "mlp", "value": 0.2}, {"value": 0.9}]}},
+        ],
+    },
+    "linear_float16": {"merge_method": "linear", "models": THREE, "dtype": "float32", "out_dtype": "float16"},
+    "int8_mask": {"merge_method": "sce", **BASE, "models": models(("a", {}), ("b", {})), "parameters": {"int8_mask": True}},
+    "rescale_off": {
+        "merge_method": "dare_ties", **BASE, "models": THREE, "parameters": {"rescale": False, "density": 1.0},
+    },
+}  # fmt: skip
+RANGES = {"slice_base": ([0, 2], [2, 4]), "t_by_slice": ([0, 2], [2, 4])}
+
+DOCUMENTS = {
+    "documents": [
+        {"name": "left", "merge_method": "linear", "models": models(("a", {"weight": 1}), ("b", {"weight": 3}))},
+        {"name": "right", "merge_method": "ties", **BASE, "models": THREE, "parameters": {"density": 0.5}},
+        {"merge_method": "slerp", "base_model": "left", "models": models(("left", {}), ("right", {})), "parameters": {"t": 0.3}},
+    ],
+    "documents_base": [
+        {"name": "start", "merge_method": "linear", "models": models(("base", {"weight": 1}), ("c", {"weight": 1}))},
+        {"merge_method": "ties", "base_model": "start", "models": THREE, "parameters": {"density": 0.7}},
+    ],
+    "documents_stock": [
+        {"name": "start", "merge_method": "model_stock", **BASE, "models": [{"model": "b"}, {"model": "c"}]},
+        {
+            "merge_method": "task_arithmetic", "base_model": "start", "parameters": {"lambda": 0.5},
+            "slices": [
+                {"sources": [
+                    {"model": "start", "layer_range": [0, 3]},
+                    {"model": "a", "layer_range": [1, 4], "parameters": {"weight": 0.8}},
+                ]},
+            ],
+        },
+    ],
+}  # fmt: skip
+
+
+def complete(name, config):
+    for part, layers in zip(config.get("slices", ()), RANGES.get(name, ()), strict=False):
+        part["sources"] = [{**source, "layer_range": layers} for source in part["sources"]]
+    usual = {} if "dtype" in config or "out_dtype" in config else {"dtype": "float32"}
+    return {**config, **usual}
+
+
+def spelt(*configs):
+    return yaml.dump_all(configs, Dumper=Plain, sort_keys=False, default_flow_style=None)
+
+
+class Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data):
+        return True
+
+
+def make(name, config):
+    text = spelt(complete(name, config))
+    (HERE / f"{name}.yml").write_text(text)
+    with tempfile.TemporaryDirectory() as out:
+        options = MergeOptions(
+            copy_tokenizer=False,
+            write_model_card=False,
+            clone_tensors=True,
+            quiet=True,
+            lora_merge_cache=f"{out}/loras",
+        )
+        run_merge(MergeConfiguration.model_validate(yaml.safe_load(text)), f"{out}/out", options=options)
+        shutil.copy(next(Path(out, "out").glob("*.safetensors")), HERE / f"{name}.safetensors")
+
+
+def make_documents(name, configs):
+    text = spelt(*(complete(name, config) for config in configs))
+    (HERE / f"{name}.yml").write_text(text)
+    with tempfile.TemporaryDirectory() as out:
+        arguments = [str(HERE / f"{name}.yml"), "--out-path", f"{out}/out", "-I", f"{out}/parts", "--no-copy-tokenizer"]
+        ran = CliRunner().invoke(multimerge, [*arguments, "--no-write-model-card"])
+        if ran.exception is not None:
+            raise ran.exception
+        shutil.copy(next(Path(out, "out").glob("*.safetensors")), HERE / f"{name}.safetensors")
+
+
+if __name__ == "__main__":
+    write_adapters()
+    import os
+
+    os.chdir(MODELS)
+    for name, config in CASES.items():
+        make(name, config)
+    for name, configs in DOCUMENTS.items():
+        make_documents(name, configs)
