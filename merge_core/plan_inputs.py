@@ -11,6 +11,7 @@ from merge_core.deltas import Delta, Gathered, Replacement, fitted
 from merge_core.errors import RecipeError, StockpotError, nearest
 from merge_core.formats import Artefact, read
 from merge_core.formats.weights_file import PICKLES
+from merge_core.permuted_rows import refuse_permuted
 from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
 from merge_core.plan_statistics import Published, published
 from merge_core.plan_tensors import AnyBase, Input, Merge, TensorPlanner
@@ -240,6 +241,8 @@ def _settled(artefact: Artefact, label: str, base: Base) -> Artefact:
     """The artefact with what only the base shows of it."""
     stored = {name: held for name, held in base.items() if isinstance(held, StoredTensor)}
     try:
+        if artefact.complete:
+            refuse_permuted(artefact.tensors, stored)
         return artefact if artefact.settle is None else artefact.settle(stored)
     except StockpotError as error:
         raise error.within(label) from error

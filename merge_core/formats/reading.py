@@ -4,12 +4,17 @@ from typing import Protocol
 
 from merge_core.errors import UnsupportedError
 from merge_core.formats import (
+    bitdelta,
     checkpoint,
     composable_sft,
     corda,
     diffusers_lora,
+    dsee,
+    emr_task,
     inference_only,
     kohya,
+    lofit,
+    loldu,
     lora_xs,
     patch,
     peft_boft,
@@ -22,6 +27,7 @@ from merge_core.formats import (
     sara,
     spiel,
     spt,
+    ssf,
     ternary,
 )
 from merge_core.formats.artefact import Artefact
@@ -61,6 +67,12 @@ READERS: tuple[Reader, ...] = (
     spiel,
     spt,
     ternary,
+    ssf,
+    lofit,
+    dsee,
+    loldu,
+    bitdelta,
+    emr_task,
 )
 
 
