@@ -12,11 +12,11 @@ from merge_core.outputs import OutputSink
 from merge_core.plan import Plan
 from merge_core.plan_factors import Built, Factors, merge_of
 from merge_core.plan_tensors import Copy, Merge
-from merge_core.run import Reader, Run, StoredSum
+from merge_core.results import Result
+from merge_core.run import Run
 from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces, read_ahead
 from merge_core.survey import survey_stages
 from merge_core.survey_records import Memory, SurveyRecords
-from merge_core.ternary_result import TernaryResult
 
 COPY_BYTES = 1 << 23
 
@@ -179,7 +179,7 @@ def _merge_task(piece: Piece, sink: OutputSink, progress: _Progress) -> Task:
     return merge
 
 
-def _merge_chunk(run: Run, result: Reader | StoredSum | TernaryResult, start: int, size: int, sink: OutputSink) -> None:
+def _merge_chunk(run: Run, result: Result, start: int, size: int, sink: OutputSink) -> None:
     spec = run.merge.spec
     stored = result.stored(start, size)
     if not all_finite(stored, spec.dtype.label):

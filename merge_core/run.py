@@ -1,7 +1,6 @@
 """One tensor's merge being carried out: what its surveys have found so far, and how its chunks are computed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,13 +8,12 @@ from numpy.typing import NDArray
 
 from kernels.storage import add_scaled_narrow, narrow, widen_difference
 from kernels.stored_rows import StoredRows
-from kernels.stored_sum import Stored, stored_delta_sum, stored_sum
 from merge_core.deltas import Absent, Loader, Replacement, ReplacementLoader, Rows, Ternary
-from merge_core.methods import Chunk, Counts, Partial, State, Weights
+from merge_core.methods import Chunk, Counts, Partial, State
 from merge_core.plan import chunk_elements
 from merge_core.plan_tensors import AnyBase, Merge
+from merge_core.results import Ready, Result, shortcut
 from merge_core.stored import StoredTensor
-from merge_core.ternary_result import TernaryResult, ternary_result
 
 
 class Run:
@@ -55,11 +53,11 @@ class Run:
         """A reader for one thread, with room for `elements` at a time."""
         return Reader(self, elements or chunk_elements(self.merge))
 
-    def open_result(self) -> "Reader | StoredSum | TernaryResult":
+    def open_result(self) -> Result:
         """What computes the stored result on one thread, once the surveys are done."""
-        reader, elements = self.open(), chunk_elements(self.merge)
-        ternary = ternary_result(self.merge, self.weights, self.state, reader.loaders, elements)
-        return StoredSum.of(self, reader.loaders) or ternary or reader
+        reader = self.open()
+        ready = Ready(self.merge, self.weights, self.state, reader.loaders, chunk_elements(self.merge))
+        return shortcut(ready) or reader
 
 
 def _settled(merge: Merge) -> State:
@@ -160,30 +158,3 @@ def _stored_rows(loaders: list[Loader], base: Loader | None) -> StoredRows | Non
     if len(stored) < len(loaders) or not isinstance(base, ReplacementLoader | None):
         return None
     return StoredRows.of(stored, None if base is None else (base.raw, base.label))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSum:
-    """A merge that only adds up whole stored tensors: from their bytes to the result's, without float32 in between."""
-
-    merge: Merge
-    inputs: list[Stored]
-    coefficients: Weights
-
-    @classmethod
-    def of(cls, run: Run, loaders: list[Loader]) -> "StoredSum | None":
-        """None where an input is not a whole stored tensor, or the method does more than add up."""
-        coefficients = run.merge.method.combination(run.weights, run.state)
-        inputs = [(loader.raw, loader.label) for loader in loaders if isinstance(loader, ReplacementLoader)]
-        is_stored = len(inputs) == len(loaders) and (run.base is None or isinstance(run.base, StoredTensor))
-        return cls(run.merge, inputs, coefficients) if coefficients is not None and is_stored else None
-
-    def stored(self, start: int, size: int) -> NDArray[Any]:
-        """As `Reader.stored`, to the bit."""
-        base, label = self.merge.base, self.merge.spec.dtype.label
-        inputs = [(raw[start : start + size], kind) for raw, kind in self.inputs]
-        if self.merge.space == "weight":
-            return stored_sum(inputs, self.coefficients, label)
-        assert isinstance(base, StoredTensor), "planning refuses a delta method without a base"
-        own = base.storage()[start : start + size], base.spec.dtype.label
-        return stored_delta_sum(own, inputs, self.coefficients, self.merge.scale, label)

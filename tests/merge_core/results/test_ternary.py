@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from merge_core import run
-from merge_core.ternary_result import TernaryResult
+from merge_core.results.ternary import TernaryResult
 from tests.merge_core.building import FLOATS, built, execute, mix, planned, raw, write_model
 
 EXPERTS = ["first", "second", "third"]
@@ -37,7 +37,7 @@ def results(root: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
     """From bitplanes, then dense."""
     yield built(root, recipe)
     with monkeypatch.context() as patched:
-        patched.setattr(run, "ternary_result", lambda *_: None)
+        patched.setattr(run, "shortcut", lambda _: None)
         patched.setattr(run, "_settled", lambda merge: None)
         yield built(root, recipe)
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.ternary import Planes, plane_bytes, signed_election, signed_sum
-from merge_core.deltas import Absent, Loader, TernaryLoader
+from merge_core.deltas import Absent, TernaryLoader
 from merge_core.methods import Method, State, Weights
 from merge_core.methods.ties import Ties
 from merge_core.plan_tensors import Merge
+from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
 
 Read = Callable[[int, int], Planes]
@@ -36,10 +37,9 @@ class TernaryResult:
         return self.combine((raw, self.base.spec.dtype.label), [read(start, size) for read in self.experts])
 
 
-def ternary_result(
-    merge: Merge, weights: Weights, state: State, loaders: Sequence[Loader], elements: int
-) -> TernaryResult | None:
+def result(ready: Ready) -> TernaryResult | None:
     """None where an input is not ternary, or the method does not come to a sum or an election of them."""
+    merge, loaders = ready.merge, ready.loaders
     ternary = [loader for loader in loaders if isinstance(loader, TernaryLoader)]
     absent = sum(isinstance(loader, Absent) for loader in loaders)
     # An absent tensor leaves −0 in the base as it is; adding nothing makes it 0.
@@ -47,10 +47,10 @@ def ternary_result(
     if not is_fit or not isinstance(merge.base, StoredTensor) or merge.method.bare:
         return None
     values = np.array([getattr(loader, "value", 0.0) for loader in loaders], dtype=np.float32)
-    combine = _sum(merge, weights, state, values) or _election(merge, weights, state, values)
+    combine = _sum(ready, values) or _election(merge, ready.weights, ready.state, values)
     if combine is None:
         return None
-    nothing = np.zeros(plane_bytes(elements), dtype=np.uint8)
+    nothing = np.zeros(plane_bytes(ready.elements), dtype=np.uint8)
     experts = [
         loader.planes if isinstance(loader, TernaryLoader) else lambda start, size: Planes(nothing, nothing)
         for loader in loaders
@@ -58,8 +58,8 @@ def ternary_result(
     return TernaryResult(merge, merge.base, experts, combine)
 
 
-def _sum(merge: Merge, weights: Weights, state: State, values: Weights) -> Any:
-    coefficients, label = merge.method.combination(weights, state), merge.spec.dtype.label
+def _sum(ready: Ready, values: Weights) -> Any:
+    coefficients, merge, label = ready.coefficients(), ready.merge, ready.merge.spec.dtype.label
     if coefficients is None:
         return None
     scale = merge.scale if merge.space == "delta" else None
