@@ -46,6 +46,8 @@ def serve(settings: Settings, on_ready: Announce = _say) -> int:
         store = open_store(settings)
         settings.check_exposure(store.has_tokens())
         _tidy(settings)
+        if settings.database_url.startswith("sqlite"):  # so that no other machine is at work either
+            store.abandon_arrivals()
         with _queue(settings, store) as (queue_url, queue):
             store.close()
             settings = settings.model_copy(update={"redis_url": queue_url})
@@ -131,7 +133,7 @@ def _role(role: str, settings: Settings, *arguments: str, descriptors: tuple[int
 def _tidy(settings: Settings) -> None:
     """Remove what processes that were killed have left. Nobody else is at work in this data folder."""
     staging.clear(settings)
-    Blobs(settings).clean_uploads()
+    Blobs(settings).tidy()
 
 
 @contextmanager

@@ -166,6 +166,7 @@ def _submitted(pot: Services, token: Token, name: str, pinned: Pinned, plan: Pla
         [shard.nbytes for shard in plan.shards],
         private=pinned.is_private,
         author=token.name,
+        inputs=plan.marks.values(),
     )
     pot.jobs.submit_composition(composition)
     return composition

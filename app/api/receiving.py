@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +13,7 @@ from app.api.names import check_sha256
 from app.api.services import Services
 from app.problems import TooLargeError
 from app.store.records import Token
-from app.store.uploads import Check, Upload
+from app.store.uploads import Announce, Check, Upload
 from merge_core.errors import ConflictError, InputError, MalformedError
 
 PIECE_BYTES = 1 << 20
@@ -110,7 +111,7 @@ async def _whole(
 ) -> Arrival:
     with await run_in_threadpool(pot.blobs.open_upload, sha256, declared_length(request)) as upload:
         await _pour(request, upload, limit)
-        found, size = await run_in_threadpool(upload.finish, check)
+        found, size = await run_in_threadpool(upload.finish, check, _announcing(pot, owner))
     await run_in_threadpool(pot.store.record_blob, found, size, owner)
     return Arrival(found, size, size, is_checked=True)
 
@@ -124,10 +125,14 @@ async def _part(request: Request, pot: Services, owner: Token, sha256: str, span
         await _pour(request, upload, span.stop)
         received = upload.received
         if upload.complete:
-            await run_in_threadpool(upload.finish, check)
+            await run_in_threadpool(upload.finish, check, _announcing(pot, owner))
     if received == span.total:
         await run_in_threadpool(pot.store.record_blob, sha256, received, owner)
     return Arrival(sha256, span.total, received, is_checked=True)
+
+
+def _announcing(pot: Services, owner: Token) -> Announce:
+    return partial(pot.store.announce_blob, owner=owner)
 
 
 async def _pour(request: Request, upload: Upload, most: int) -> None:

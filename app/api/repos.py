@@ -144,7 +144,9 @@ def missing(
     check_write(token, check_name(namespace, "path namespace"))
     check_name(name, "path name")
     needed = [_announced(file, index) for index, file in enumerate(offer.files)]
-    return Missing(missing=[FileShape.of(file) for file in needed if not _is_here(pot, token, file)])
+    absent = [file for file in needed if not _is_here(pot, token, file)]
+    pot.store.promise_blobs({file.sha256 for file in needed} - {file.sha256 for file in absent}, token)
+    return Missing(missing=[FileShape.of(file) for file in absent])
 
 
 @router.post("/{namespace}/{name}/commits", status_code=201, summary="Commit several files", **documented(CommitWish))
@@ -180,6 +182,7 @@ def commit_files(
     """Commit and have it looked at; creates the repo. The last part is False when the commit was there before."""
     repo = _writable(pot, full_name, changes, parent)
     commit = pot.store.commit(repo, changes, message, token.name, parent)
+    pot.store.settle_blobs([entry.sha256 for entry in changes.values() if entry is not None], token)
     if commit.id != repo.head:
         pot.jobs.submit_ingest(repo, commit)
     return repo, CommitShape.of(commit), commit.id != repo.head

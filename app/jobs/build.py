@@ -1,11 +1,14 @@
 """Building a composition: a job for each shard, then one that publishes what they made."""
 
+from functools import partial
+
 from app.jobs.perform import Work
 from app.jobs.staging import close_attempt, open_attempt
 from app.memory import PROCESS_BYTES, threads_within
 from app.store.records import EVERYBODY, Composition, FileEntry
 from app.store.resolve import StoreResolve
 from app.store.surveys import KeptSurveys
+from app.store.uploads import Announce
 from merge_core.errors import ConflictError, NotFoundError
 from merge_core.execute import execute
 from merge_core.plan import Plan, make_plan
@@ -29,9 +32,10 @@ def build_shard(work: Work) -> None:
             on_progress=work.lease.progress,
             cancelled=work.lease.lost,
         )
-        sha256, size = work.blobs.put_file(path)
+        sha256, size = work.blobs.put_file(path, announce=_announcing(work))
     finally:
         close_attempt(work.settings, work.job.id)
+    work.store.record_blob(sha256, size)
     result = {"path": plan.shards[shard].name, "sha256": sha256, "size": size}
     work.store.finish(work.job.id, work.lease.token, result)
 
@@ -42,8 +46,13 @@ def finish_composition(work: Work) -> None:
     plan = _plan(work, composition)
     shards = [shard.result or {} for shard in work.store.shards_of(work.job.id)]
     files = [FileEntry(result["path"], result["sha256"], result["size"]) for result in shards]
-    files += [FileEntry(path, *work.blobs.put_bytes(data)) for path, data in plan.side_files.items()]
+    side_files = plan.side_files.items()
+    files += [FileEntry(path, *work.blobs.put_bytes(data, _announcing(work))) for path, data in side_files]
     work.store.publish_composition(work.job, work.lease.token, files, f"Compose {composition.digest[:12]}")
+
+
+def _announcing(work: Work) -> Announce:
+    return partial(work.store.announce_blob, job_id=work.job.id)
 
 
 def _composition(work: Work) -> Composition:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 import structlog
+from obstore.exceptions import BaseError
 from redis import Redis
 from redis.exceptions import RedisError
 from rq.executions import Execution
@@ -15,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.jobs.processes import is_known_dead
 from app.jobs.queue import QUEUES, Jobs, connect
 from app.settings import Settings
+from app.store.blobs import Blobs
 from app.store.compositions import FINALISER
 from app.store.records import Job
 from app.store.store import Store, open_store
@@ -34,6 +36,7 @@ class Reconciler:
         self._settings = settings
         self._store = store
         self._redis = connection
+        self._blobs = Blobs(settings)
         self._jobs = Jobs(settings, store, connection)
         self._name = uuid4().hex
         self._missed: set[str] = set()
@@ -93,6 +96,21 @@ class Reconciler:
         self._jobs.enqueue_all(self._with_finalisers(lost, open_jobs))
         return [job.id for job in lost]
 
+    def collect(self) -> list[str]:
+        """Every five seconds: remove bytes that nothing needs any more; their hashes."""
+        self._blobs.clean_uploads()
+        gone = [sha256 for sha256 in self._store.unneeded_blobs() if self._collected(sha256)]
+        if gone:
+            log.info("removed what nothing needs", blobs=len(gone))
+        return gone
+
+    def _collected(self, sha256: str) -> bool:
+        try:
+            return self._store.collect_blob(sha256, self._blobs.delete)
+        except (BaseError, OSError) as error:  # the others can go all the same
+            log.warning("cannot remove", sha256=sha256, error=type(error).__name__, reason=str(error))
+            return False
+
     def _absent(self, open_jobs: dict[str, Job]) -> set[str]:
         present = self._started()
         deferred: set[str] = set()
@@ -136,6 +154,7 @@ def run_reconciler(settings: Settings) -> int:
                 if time.monotonic() - swept >= SWEEP_S:
                     swept = time.monotonic()
                     reconciler.sweep()
+                    reconciler.collect()
         except (RedisError, SQLAlchemyError) as error:
             log.warning("cannot compare", error=type(error).__name__, reason=str(error))
         time.sleep(TICK_S)

@@ -1,25 +1,76 @@
-"""Which blobs are here, and who may know that they are."""
+"""Which blobs are here, who may know that they are, and who still needs them.
 
-from datetime import datetime
+Bytes are announced before they are put in the store and recorded after. So whoever dies in between leaves a row that
+says where to look, and who removes bytes (`app.store.garbage`) has the same row to lock.
+"""
 
-from sqlalchemy import Connection, exists, insert, select
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, case, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.store.records import ANY_NAMESPACE, Token
 from app.store.repos import visible_to
 from app.store.subject import Subject, now
-from app.store.tables import blob_owners, blobs, commits, files, repos
+from app.store.tables import EPOCH, blob_holds, blob_owners, blobs, commits, files, repos
+
+HERE, ARRIVING, GOING = "here", "arriving", "going"
+ARRIVAL = timedelta(hours=1)
+"""How long putting bytes in the store may take."""
+UNCOMMITTED = timedelta(days=1)
+"""How long bytes that were sent wait for a commit, as long as parts of an upload wait for the next."""
+AT_ONCE = 500
 
 
 class BlobRecords(Subject):
     """The bytes that commits may name."""
 
+    def announce_blob(self, sha256: str, size: int, *, owner: Token | None = None, job_id: str | None = None) -> None:
+        """Say that the bytes are about to be in the blob store, sent by `owner` or made by a job.
+
+        From here on nobody removes them. Waits for somebody who is just doing so.
+        """
+        with self._database.write() as connection:
+            _upsert_blob(connection, sha256, size, ARRIVING)
+            if owner is not None:
+                _add_pending(connection, sha256, owner.id)
+            if job_id is not None:
+                hold_blobs(connection, [sha256], job_id)
+
     def record_blob(self, sha256: str, size: int, owner: Token | None = None) -> None:
         """Say that the bytes are in the blob store. `owner` has sent them and may commit them."""
         with self._database.write() as connection:
             add_blob(connection, sha256, size)
-            if owner and not _has_owner(connection, sha256, owner.id):
-                connection.execute(insert(blob_owners).values(sha256=sha256, owner=owner.id))
+            if owner is not None and not _has_owner(connection, sha256, owner.id):
+                _add_pending(connection, sha256, owner.id)
+            if owner is not None:
+                mine = (blob_owners.c.sha256 == sha256) & (blob_owners.c.owner == owner.id)
+                connection.execute(update(blob_owners).where(mine).values(expires_at=now() + UNCOMMITTED))
+
+    def promise_blobs(self, sha256s: Collection[str], owner: Token) -> None:
+        """Keep bytes that the caller was told need not be sent, as if they had been."""
+        with self._database.write() as connection:
+            for sha256 in sorted(sha256s):
+                _add_pending(connection, sha256, owner.id, UNCOMMITTED)
+
+    def settle_blobs(self, sha256s: Collection[str], owner: Token) -> None:
+        """A commit has followed what the owner has sent: from now on that is what keeps the bytes."""
+        wanted = sorted(set(sha256s))
+        with self._database.write() as connection:
+            for start in range(0, len(wanted), AT_ONCE):
+                some = blob_owners.c.sha256.in_(wanted[start : start + AT_ONCE])
+                waiting = some & (blob_owners.c.owner == owner.id) & (blob_owners.c.pending > 0)
+                connection.execute(update(blob_owners).where(waiting).values(pending=blob_owners.c.pending - 1))
+
+    def abandon_arrivals(self) -> None:
+        """Nobody is at work: what was announced and never recorded will not come."""
+        arriving = select(blobs.c.sha256).where(blobs.c.state == ARRIVING)
+        with self._database.write() as connection:
+            connection.execute(
+                update(blob_owners).where(blob_owners.c.sha256.in_(arriving)).values(expires_at=EPOCH, pending=0)
+            )
 
     def blob_known(self, sha256: str) -> bool:
         """True when the bytes are here, whoever may read them."""
@@ -28,7 +79,8 @@ class BlobRecords(Subject):
     def blob_size(self, sha256: str) -> int | None:
         """The blob's size in bytes, or None when it is not here."""
         with self._database.read() as connection:
-            return connection.execute(select(blobs.c.size).where(blobs.c.sha256 == sha256)).scalar_one_or_none()
+            query = select(blobs.c.size).where(blobs.c.sha256 == sha256, blobs.c.state == HERE)
+            return connection.execute(query).scalar_one_or_none()
 
     def may_read_blob(self, caller: Token | None, sha256: str) -> bool:
         """True when some repo the caller may read has it, or the caller has sent it."""
@@ -36,7 +88,8 @@ class BlobRecords(Subject):
             if caller is not None and _has_owner(connection, sha256, caller.id):
                 return True
             if caller is not None and ANY_NAMESPACE in caller.namespaces:
-                return connection.execute(select(exists().where(blobs.c.sha256 == sha256))).scalar_one()
+                is_here = exists().where(blobs.c.sha256 == sha256, blobs.c.state == HERE)
+                return connection.execute(select(is_here)).scalar_one()
             query = (
                 select(files.c.sha256)
                 .join(commits, commits.c.key == files.c.commit_key)
@@ -46,19 +99,41 @@ class BlobRecords(Subject):
             )
             return connection.execute(query).first() is not None
 
-    def unreferenced_blobs(self, before: datetime) -> list[str]:
-        """Blobs recorded before a time that no commit names: their bytes can go."""
-        named = exists().where(files.c.sha256 == blobs.c.sha256)
-        with self._database.read() as connection:
-            query = select(blobs.c.sha256).where(blobs.c.created_at < before, ~named)
-            return list(connection.execute(query).scalars())
-
 
 def add_blob(connection: Connection, sha256: str, size: int) -> None:
-    """Record a blob inside the caller's transaction; one already there stays as it is."""
-    row = {"sha256": sha256, "size": size, "created_at": now()}
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(blobs).values(row).on_conflict_do_nothing())
+    """Record a blob inside the caller's transaction."""
+    _upsert_blob(connection, sha256, size, HERE)
+
+
+def hold_blobs(connection: Connection, sha256s: Collection[str], job_id: str) -> None:
+    """Keep those of the blobs that are here, or announced, for as long as the job's family is open."""
+    wanted = sorted(set(sha256s))
+    for start in range(0, len(wanted), AT_ONCE):
+        some = blobs.c.sha256.in_(wanted[start : start + AT_ONCE]) & (blobs.c.state != GOING)
+        found = connection.execute(select(blobs.c.sha256).where(some).with_for_update(read=True)).scalars()
+        rows = [{"sha256": sha256, "job_id": job_id} for sha256 in found]
+        if rows:
+            connection.execute(_dialect(connection).insert(blob_holds).on_conflict_do_nothing(), rows)
+
+
+def _upsert_blob(connection: Connection, sha256: str, size: int, state: str) -> None:
+    """The row as one that is arriving or here; one that is here stays so, whoever sends the bytes again."""
+    moment = now()
+    row = {"sha256": sha256, "size": size, "created_at": moment, "state": state, "touched_at": moment}
+    added = _dialect(connection).insert(blobs).values(row)
+    changed = {"touched_at": moment, "state": case((blobs.c.state == HERE, HERE), else_=state)}
+    connection.execute(added.on_conflict_do_update(index_elements=["sha256"], set_=changed))
+
+
+def _add_pending(connection: Connection, sha256: str, owner: str, wait: timedelta = ARRIVAL) -> None:
+    row = {"sha256": sha256, "owner": owner, "pending": 1, "expires_at": now() + wait}
+    added = _dialect(connection).insert(blob_owners).values(row)
+    changed = {"pending": blob_owners.c.pending + 1, "expires_at": row["expires_at"]}
+    connection.execute(added.on_conflict_do_update(index_elements=["sha256", "owner"], set_=changed))
+
+
+def _dialect(connection: Connection) -> Any:
+    return postgresql if connection.dialect.name == "postgresql" else sqlite
 
 
 def _has_owner(connection: Connection, sha256: str, owner: str) -> bool:

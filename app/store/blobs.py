@@ -1,6 +1,8 @@
 """Blobs: bytes by their sha256, in a folder or an object store. A name in it means complete, checked bytes."""
 
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -14,11 +16,12 @@ from obstore.store import from_url
 
 from app.settings import Settings
 from app.store.files import PARTIAL, place
-from app.store.uploads import Upload, Uploads
+from app.store.uploads import Announce, Upload, Uploads
 from merge_core.errors import FileError, NotFoundError
 
 PIECE_BYTES = 1 << 20
 SMALLEST_PART_BYTES = 8 << 20
+BROKEN_OFF_S = 3600
 NO_BYTES = sha256().hexdigest()
 
 
@@ -40,6 +43,9 @@ class Shelf(Protocol):
     def remove(self, digest: str) -> None:
         """Forget the blob; fine when it is not here."""
 
+    def tidy(self) -> None:
+        """Remove what is half way in, of processes that are gone."""
+
 
 class Blobs:
     """The service's blobs. The database says who may read one; here it only matters whether it exists."""
@@ -49,7 +55,12 @@ class Blobs:
         self._uploads = Uploads(settings.uploads, self._shelf.take)
         self._uploads_folder = settings.uploads
 
-    def put_file(self, path: Path, expected_sha256: str | None = None) -> tuple[str, int]:
+    def put_file(
+        self,
+        path: Path,
+        expected_sha256: str | None = None,
+        announce: Announce = lambda sha256, size: None,
+    ) -> tuple[str, int]:
         """Move a complete local file in; its sha256 and size. FileError when the hash is not the expected one."""
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
@@ -57,14 +68,15 @@ class Blobs:
         if expected_sha256 is not None and digest != expected_sha256:
             raise FileError("the bytes are not those expected", where=path.name, found=digest, expected=expected_sha256)
         size = path.stat().st_size
+        announce(digest, size)
         self._shelf.take(path, digest)
         return digest, size
 
-    def put_bytes(self, data: bytes) -> tuple[str, int]:
+    def put_bytes(self, data: bytes, announce: Announce = lambda sha256, size: None) -> tuple[str, int]:
         """Keep a small file's bytes; its sha256 and size."""
         with self.open_upload() as upload:
             upload.write(data)
-            return upload.finish()
+            return upload.finish(announce=announce)
 
     def open_upload(self, sha256: str | None = None, size: int | None = None) -> Upload:
         """An upload in one go, removed when it breaks off. `sha256` and `size` are checked where given."""
@@ -82,8 +94,13 @@ class Blobs:
         return self._uploads.received(owner, sha256)
 
     def clean_uploads(self) -> None:
-        """Remove uploads that nobody has added to for a day."""
+        """Remove parts that nobody has added to for a day, and what dead processes have left of other uploads."""
         self._uploads.clean()
+
+    def tidy(self) -> None:
+        """Remove whatever processes that were killed have left. Only while nobody is at work in this data folder."""
+        self._uploads.clean(abandoned_s=0)
+        self._shelf.tidy()
 
     def local_path(self, sha256: str) -> Path:
         """A file on this machine with the blob's bytes, not to be written to. Raises NotFoundError."""
@@ -157,6 +174,13 @@ class FolderShelf:
         """Unlink."""
         self._path(digest).unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Copies from another disk that were broken off; another service may be making one in the same folder."""
+        oldest = time.time() - BROKEN_OFF_S
+        for partial in self._folder.glob(f"*/*{PARTIAL}"):
+            if partial.stat().st_mtime < oldest:
+                partial.unlink(missing_ok=True)
+
     def _path(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest
 
@@ -201,6 +225,10 @@ class ObjectShelf:
         """Both the object and the cached file."""
         self._cache.remove(digest)
         obstore.delete(self._objects, _key(digest))
+
+    def tidy(self) -> None:
+        """Downloads that were broken off."""
+        shutil.rmtree(self._arrivals, ignore_errors=True)
 
     def _download(self, digest: str) -> None:
         self._arrivals.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
 """Compositions: asked for once, built once, whoever asks again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, select, text, true, update
 from sqlalchemy.exc import IntegrityError
 
-from app.store.blob_records import add_blob
+from app.store.blob_records import add_blob, hold_blobs
 from app.store.job_rows import insert_job, lock_family, settle
 from app.store.positions import after_newest, cursor_of
 from app.store.records import ANY_NAMESPACE, Commit, Composition, FileEntry, Job, Json, Page, Repo, Token
@@ -31,8 +31,11 @@ class CompositionRecords(Subject):
         *,
         private: bool = False,
         author: str = "",
+        inputs: Collection[str] = (),
     ) -> Composition:
         """A composition with its repo, its finaliser (`job_id`) and a queued job per shard.
+
+        The blobs `inputs` are kept until it is over, whatever becomes of the repos that have them.
 
         One with this digest that is under way or done is returned in its place, under the name it has.
         Raises ConflictError when the name belongs to a repo of another kind.
@@ -43,7 +46,7 @@ class CompositionRecords(Subject):
         )
         try:
             with self._database.write() as connection:
-                return _with_digest(connection, digest) or _insert(connection, wanted, shard_bytes)
+                return _with_digest(connection, digest) or _insert(connection, wanted, shard_bytes, inputs)
         except IntegrityError:  # two at once on PostgreSQL: the other one was faster
             found = self.composition_with_digest(digest)
             if found is None:
@@ -92,12 +95,15 @@ class CompositionRecords(Subject):
             return commit
 
 
-def _insert(connection: Connection, wanted: Composition, shard_bytes: Sequence[int]) -> Composition:
+def _insert(
+    connection: Connection, wanted: Composition, shard_bytes: Sequence[int], inputs: Collection[str]
+) -> Composition:
     reserve_repo(connection, wanted)
     finaliser = insert_job(connection, FINALISER, wanted.id, wanted.name, {}, total=sum(shard_bytes))
     for shard, nbytes in enumerate(shard_bytes):
         payload = {"shard": shard}
         insert_job(connection, SHARD, wanted.id, wanted.name, payload, parent_id=finaliser.id, total=nbytes)
+    hold_blobs(connection, inputs, finaliser.id)
     names = ("id", "name", "recipe", "digest", "state", "plan", "shard_count", "private", "author", "created_at")
     values = {name: getattr(wanted, name) for name in names} | {"job_id": finaliser.id}
     return composition_of(connection.execute(insert(compositions).values(values).returning(compositions)).one())

@@ -210,7 +210,9 @@ def _check_tree(connection: Connection, tree: Mapping[str, FileEntry], changes: 
 
 
 def _blob_size(connection: Connection, digest: str) -> int | None:
-    return connection.execute(select(blobs.c.size).where(blobs.c.sha256 == digest)).scalar_one_or_none()
+    """Of bytes that are here, and cannot go before the transaction is over."""
+    query = select(blobs.c.size).where(blobs.c.sha256 == digest, blobs.c.state == "here")
+    return connection.execute(query.with_for_update(read=True)).scalar_one_or_none()
 
 
 def _identity(repo: Repo, tree: Mapping[str, FileEntry], message: str, author: str, moment: datetime) -> str:

@@ -8,6 +8,7 @@ from app.store.database import Database
 from app.store.deletion import Deletion
 from app.store.deltas import DeltaRecords
 from app.store.figures import Figures
+from app.store.garbage import Garbage
 from app.store.jobs import JobRecords
 from app.store.migrate import migrate
 from app.store.repos import RepoRecords
@@ -26,6 +27,7 @@ class Store(
     Adoption,
     Figures,
     Deletion,
+    Garbage,
 ):
     """Every subject's questions and changes, each a transaction of its own."""
 

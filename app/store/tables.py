@@ -94,14 +94,28 @@ blobs = Table(
     Column("sha256", String(64), primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("created_at", Moment, nullable=False),
+    # `arriving` until the bytes are in the store, `going` from when they may be gone; only `here` can be committed.
+    Column("state", String(16), nullable=False, server_default="here"),
+    Column("touched_at", Moment, nullable=False, server_default="0", index=True),
 )
 
-# Who has sent a blob's bytes: they may commit it before any repo they read has it.
+# Who has sent a blob's bytes: they may commit it before any repo they read has it. `pending` of the times that they
+# have sent it no commit has followed yet; the bytes are kept for that until `expires_at`.
 blob_owners = Table(
     "blob_owners",
     metadata,
     Column("sha256", ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True),
     Column("owner", String(32), primary_key=True),
+    Column("pending", Integer, nullable=False, server_default="0"),
+    Column("expires_at", Moment, nullable=False, server_default="0"),
+)
+
+# What a job reads or has made: kept while it, or the finaliser that it belongs to, is open.
+blob_holds = Table(
+    "blob_holds",
+    metadata,
+    Column("sha256", ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True),
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
 files = Table(
@@ -162,6 +176,16 @@ compositions = Table(
     Column("finished_at", Moment),
     # Nothing is built twice; what failed or was cancelled may be asked for again.
     Index("one_per_digest", "digest", unique=True, sqlite_where=text(NOT_OVER), postgresql_where=text(NOT_OVER)),
+)
+
+# Names beside its own under which a composition was asked for while it was under way.
+composition_names = Table(
+    "composition_names",
+    metadata,
+    Column("composition_id", ForeignKey("compositions.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(200), primary_key=True, index=True),
+    Column("private", Boolean, nullable=False),
+    Column("author", String(200), nullable=False),
 )
 
 jobs = Table(

@@ -14,10 +14,14 @@ from app.store.files import PARTIAL
 from merge_core.errors import CapacityError, ConflictError, FileError
 
 STALE_S = 24 * 3600
+ABANDONED_S = 60
+"""A moment lies between the making of an upload's file and the lock on it."""
 SPARE_BYTES = 64 << 20
 
 Take = Callable[[Path, str], None]
 Check = Callable[[Path], None]
+Announce = Callable[[str, int], None]
+"""Told the sha256 and size of bytes that are about to become a blob."""
 
 
 class Upload:
@@ -58,10 +62,12 @@ class Upload:
         if self._digest is not None:
             self._digest.update(piece)
 
-    def finish(self, check: Check = lambda path: None) -> tuple[str, int]:
-        """Make it a blob; its sha256 and size.
+    def finish(
+        self, check: Check = lambda path: None, announce: Announce = lambda sha256, size: None
+    ) -> tuple[str, int]:
+        """Make it a blob; its sha256 and size. `announce` is called before, once nothing speaks against it.
 
-        Raises FileError, and removes it, when either is not as announced, or `check` refuses the complete file.
+        Raises FileError, and removes it, when either is not as expected, or `check` refuses the complete file.
         """
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -70,6 +76,7 @@ class Upload:
         found = self._digest.hexdigest() if self._digest else _hash(self._path)
         self._check("sha256", found, self._expected)
         check(self._path)
+        announce(found, self.received)
         self._take(self._path, found)
         return found, self.received
 
@@ -102,11 +109,12 @@ class Uploads:
         except FileNotFoundError:
             return 0
 
-    def clean(self) -> None:
-        """Remove what nobody has added to for a day."""
-        oldest = time.time() - STALE_S
+    def clean(self, abandoned_s: float = ABANDONED_S) -> None:
+        """Remove parts that nobody has added to for a day, and of uploads in one go what a dead process has left."""
+        moment = time.time()
         for path in self._folder.glob(f"*{PARTIAL}"):
-            if path.stat().st_mtime < oldest:
+            idle_s = STALE_S if _is_in_parts(path) else abandoned_s
+            if moment - _changed_at(path) >= idle_s and not _is_written_to(path):
                 path.unlink(missing_ok=True)
 
     def _path(self, owner: str, digest: str) -> Path:
@@ -118,6 +126,27 @@ class Uploads:
         free = numbers.f_bavail * numbers.f_frsize
         if wanted + SPARE_BYTES > free:
             raise CapacityError("not enough disk", where="body", found=f"{free} bytes free", expected=f"{wanted} bytes")
+
+
+def _is_in_parts(path: Path) -> bool:
+    return "-" in path.name
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # finished since
+        return time.time()
+
+
+def _is_written_to(path: Path) -> bool:
+    """True while some process holds the upload; the kernel lets go of what a dead one held."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):
+        return True
+    return False
 
 
 def _open_alone(path: Path) -> BufferedWriter:

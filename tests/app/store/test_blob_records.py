@@ -1,8 +1,5 @@
-from datetime import timedelta
-
 from app.store.records import EVERYBODY
 from app.store.store import Store
-from app.store.subject import now
 from tests.app.store.conftest import keep
 
 
@@ -29,10 +26,3 @@ def test_who_has_sent_a_blob_may_read_it_and_others_not_yet(store: Store) -> Non
     assert store.blob_known("1" * 64)
     assert not store.blob_known("2" * 64)
     assert store.count_blobs() == (1, 5)
-
-
-def test_only_blobs_that_no_commit_names_are_unreferenced(store: Store) -> None:
-    named, loose = keep(store, b"named"), keep(store, b"loose")
-    store.commit(store.create_repo("team", "math"), {"a": named}, "one", "me")
-    assert store.unreferenced_blobs(now() + timedelta(seconds=1)) == [loose.sha256]
-    assert store.unreferenced_blobs(now() - timedelta(hours=1)) == []
