@@ -24,7 +24,8 @@ class Run:
         self.is_delta_of_outer_base = merge.space == "delta" and merge.base is not None and merge.base is around
         self.weights = np.array(merge.weights, dtype=np.float32)
         self.state: State = _settled(merge)
-        self.inputs = [Run(entry, merge.base) if isinstance(entry, Merge) else entry for entry in merge.inputs]
+        own = merge.base if merge.method.bare else None
+        self.inputs = [Run(entry, own) if isinstance(entry, Merge) else entry for entry in merge.inputs]
         self.base = Run(merge.base) if isinstance(merge.base, Merge) else merge.base
 
     def nested(self) -> Iterator["Run"]:
