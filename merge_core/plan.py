@@ -27,7 +27,7 @@ from merge_core.tied_head import check_head
 from merge_core.tokenizers import with_tokenizer
 from merge_core.vocabulary import speaker, with_vocabulary
 
-ENGINE = "1"
+ENGINE = "2"
 """Raised when the same recipe over the same inputs would give other bytes."""
 
 MOST_SHARDS = 800
