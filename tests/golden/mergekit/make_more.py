@@ -43,6 +43,7 @@ def models(*pairs):
 
 
 THREE = models(("a", {"weight": 0.6}), ("b", {"weight": 0.4}), ("c", {"weight": 0.3}))
+PAIR = models(("a", {}), ("b", {}))
 ENDS = {"density": [0, 0, 1, 1]}
 CASES = {
     **{
@@ -73,12 +74,12 @@ CASES = {
     "t_by_slice": {
         "merge_method": "slerp", "base_model": "a",
         "slices": [
-            {"sources": models(("a", {}), ("b", {})), "parameters": {"t": [0, 1]}},
-            {"sources": models(("a", {}), ("b", {})), "parameters": {"t": [{"filter": "mlp", "value": 0.2}, {"value": 0.9}]}},
+            {"sources": PAIR, "parameters": {"t": [0, 1]}},
+            {"sources": PAIR, "parameters": {"t": [{"filter": "mlp", "value": 0.2}, {"value": 0.9}]}},
         ],
     },
     "linear_float16": {"merge_method": "linear", "models": THREE, "dtype": "float32", "out_dtype": "float16"},
-    "int8_mask": {"merge_method": "sce", **BASE, "models": models(("a", {}), ("b", {})), "parameters": {"int8_mask": True}},
+    "int8_mask": {"merge_method": "sce", **BASE, "models": PAIR, "parameters": {"int8_mask": True}},
     "rescale_off": {
         "merge_method": "dare_ties", **BASE, "models": THREE, "parameters": {"rescale": False, "density": 1.0},
     },
@@ -89,7 +90,10 @@ DOCUMENTS = {
     "documents": [
         {"name": "left", "merge_method": "linear", "models": models(("a", {"weight": 1}), ("b", {"weight": 3}))},
         {"name": "right", "merge_method": "ties", **BASE, "models": THREE, "parameters": {"density": 0.5}},
-        {"merge_method": "slerp", "base_model": "left", "models": models(("left", {}), ("right", {})), "parameters": {"t": 0.3}},
+        {
+            "merge_method": "slerp", "base_model": "left", "parameters": {"t": 0.3},
+            "models": models(("left", {}), ("right", {})),
+        },
     ],
     "documents_base": [
         {"name": "start", "merge_method": "linear", "models": models(("base", {"weight": 1}), ("c", {"weight": 1}))},
