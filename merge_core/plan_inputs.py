@@ -11,6 +11,7 @@ from merge_core.deltas import Delta, Gathered, Replacement, fitted
 from merge_core.errors import RecipeError, StockpotError, nearest
 from merge_core.formats import Artefact, read
 from merge_core.formats.weights_file import PICKLES
+from merge_core.orientation import model_type, oriented
 from merge_core.permuted_rows import refuse_permuted
 from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
 from merge_core.plan_statistics import Published, published
@@ -171,6 +172,10 @@ def _open(ingredient: Ingredient, base: Base | None, opened: Inputs, recipe: Rec
         return _own_tensors(artefact, f"'{source}'")
     _note_other_base(artefact, f"'{source}'", recipe, opened)
     entry = _aligned(artefact, f"'{source}'", base)
+    if base is not None and not artefact.complete:
+        shapes = {name: held.spec.shape for name, held in base.items()}
+        kind = model_type(opened.source(recipe.sources()[0]))
+        entry = replace(entry, deltas=oriented(entry.deltas, shapes, kind, entry.label))
     if opened.alignment is not None and not artefact.complete:
         opened.alignment.check_adapter(entry.label, entry.deltas, base or {})
     return entry
