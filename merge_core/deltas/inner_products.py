@@ -1,8 +1,8 @@
 """Norms and inner products of deltas, in float64, without making them dense where algebra allows.
 
 Two low-rank deltas meet in matrices of rank × rank, two sparse ones by merging their indices, a sparse one and any
-other at its own entries; a ternary one's norm follows from its count. All else is read in blocks, added in the order of elements:
-the same bits on every machine.
+other at its own entries; a ternary one's norm follows from its count. All else is read in blocks, added in the
+order of elements: the same bits on every machine.
 """
 
 from collections.abc import Iterator
