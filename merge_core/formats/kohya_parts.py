@@ -25,7 +25,7 @@ def factored(module: str, parts: Parts, file: str) -> Delta:
     factors = {key: stored for key, stored in parts.items() if key not in (ALPHA, SCALE)}
     if not factors:
         raise _refusal(module, file, "there is nothing to scale", ", ".join(sorted(parts)), "factors")
-    alpha = _alpha(parts.get(ALPHA), file)
+    alpha = one_number(parts[ALPHA], file) or None if ALPHA in parts else None
     delta = _delta(module, factors, alpha, file)
     return delta if SCALE not in parts else _decomposed(delta, parts[SCALE], file)
 
@@ -56,10 +56,8 @@ def _low_rank(module: str, factors: Parts, alpha: float | None, file: str) -> De
     return Tucker(Product(up, down, mid), scale)
 
 
-def _alpha(stored: StoredTensor | None, file: str) -> float | None:
-    """The one value of an alpha; None where there is none, or it is 0: kohya takes both for the rank."""
-    if stored is None:
-        return None
+def one_number(stored: StoredTensor, file: str) -> float:
+    """The one value of an alpha. Raises FileError for anything but one finite number."""
     where = f"{file}: tensor '{stored.spec.name[:200]}'"
     if stored.spec.size != 1 or stored.spec.dtype.kind == "bool":
         raise FileError("alpha is one number", where=where, found=str(stored.spec), expected="one number")
@@ -67,11 +65,11 @@ def _alpha(stored: StoredTensor | None, file: str) -> float | None:
     alpha = float(widen(raw, stored.spec.dtype.label)[0] if stored.spec.dtype.mergeable else raw[0])
     if not isfinite(alpha) or abs(alpha) > 2.0**32:
         raise FileError("alpha is no sensible number", where=where, found=alpha, expected="up to 2^32")
-    return alpha or None
+    return alpha
 
 
 def _scale(alpha: float | None, inner: set[int], module: str, file: str) -> float:
-    """α/r; 1 without alpha, and for a LoKr of whole factors, which has no rank."""
+    """α/r; 1 without alpha, which kohya writes as 0 too, and for a LoKr of whole factors, which has no rank."""
     if len(inner) > 1:
         raise _refusal(module, file, "the products have other ranks", str(sorted(inner)), "one rank")
     return 1.0 if alpha is None or not inner else alpha / inner.pop()

@@ -59,12 +59,12 @@ def read_peft_config(path: Path, kind: str, model: type[Kind], harmless: Collect
 
     Raises FileError for a malformed config, UnsupportedError for a variant whose weights mean something else.
     """
-    return validated(known_content(path, kind, {*harmless, *model.model_fields}), model)
-
-
-def known_content(path: Path, kind: str, known: Collection[str]) -> dict[str, Any]:
-    """The config's fields. Raises UnsupportedError for another kind, and for an unknown field that is set."""
     content = read_json(path, CONFIG, MOST_BYTES)
+    return validated(known_fields(content, kind, {*harmless, *model.model_fields}), model)
+
+
+def known_fields(content: Mapping[str, Any], kind: str, known: Collection[str]) -> Mapping[str, Any]:
+    """The config's fields. Raises UnsupportedError for another kind, and for an unknown field that is set."""
     if content.get("peft_type") != kind:
         where, found = f"{CONFIG}: peft_type", repr(content.get("peft_type"))[:80]
         raise UnsupportedError("this kind of adapter is not read", where=where, found=found, expected=kind)

@@ -1,12 +1,23 @@
 """adapter_config.json of a LoRA: rank, alpha and what else changes the meaning of the weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
 from merge_core.errors import UnsupportedError
-from merge_core.formats.peft_config import CONFIG, Alpha, PeftConfig, Rank, by_pattern, known_content, validated
+from merge_core.formats.peft_config import (
+    CONFIG,
+    MOST_BYTES,
+    Alpha,
+    PeftConfig,
+    Rank,
+    by_pattern,
+    known_fields,
+    validated,
+)
+from merge_core.formats.safetensors_file import read_json
 from merge_core.formats.trained_tokens import Indices
 
 HARMLESS = frozenset(
@@ -55,7 +66,12 @@ class Scaling:
 
 def read_config(path: Path) -> LoraConfig:
     """Raises FileError for a malformed config, UnsupportedError for a variant whose weights mean something else."""
-    content = known_content(path, "LORA", HARMLESS)
+    return lora_config(read_json(path, CONFIG, MOST_BYTES))
+
+
+def lora_config(content: Mapping[str, Any]) -> LoraConfig:
+    """The same of a config that is read already."""
+    content = known_fields(content, "LORA", HARMLESS)
     _refuse_changed_base(content.get("init_lora_weights"))
     return validated(content, LoraConfig)
 

@@ -162,6 +162,11 @@ def as_stored(case: str, file: str) -> Write:
 LYCORIS = [path.stem for path in sorted((GOLDEN / "lycoris").glob("*.json"))]
 KOHYA = {f"LyCORIS {name}": as_stored(f"lycoris/{name}", "some_lora.safetensors") for name in LYCORIS}
 
+DIFFUSERS = {
+    f"diffusers {path.stem}": as_stored(f"diffusers/{path.stem}", "pytorch_lora_weights.safetensors")
+    for path in sorted((GOLDEN / "diffusers").glob("*.json"))
+} | {"diffusers under another name": as_stored("diffusers/processor", "my_style.safetensors")}
+
 PUBLISHED: dict[str, tuple[str, Write]] = {
     **{kind: ("peft_loha", write) for kind, write in LOHA.items()},
     **{kind: ("peft_lokr", write) for kind, write in LOKR.items()},
@@ -171,5 +176,6 @@ PUBLISHED: dict[str, tuple[str, Write]] = {
     **{kind: ("peft_boft", write) for kind, write in BOFT.items()},
     **{kind: ("lora_xs", write) for kind, write in XS.items()},
     **{kind: ("kohya", write) for kind, write in KOHYA.items()},
+    **{kind: ("diffusers_lora", write) for kind, write in DIFFUSERS.items()},
 }
 """What it is → (the reader that says yes, how it is written)."""

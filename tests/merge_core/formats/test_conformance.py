@@ -130,7 +130,7 @@ def test_a_module_that_the_base_lacks_is_refused_with_the_nearest_names(
 
 def _misspelt(name: str) -> str:
     """The name with another module in it, its ending kept: the module's letters turned around."""
-    return re.sub(r"(attention|q_proj|two|point|c_attn|to_q)(?=[._])", lambda found: found[1][::-1] + "x", name)
+    return re.sub(r"(attention|q_proj|two|point|c_attn|attn2|0_to_q)(?=[._])", lambda found: found[1][::-1] + "x", name)
 
 
 @of_every_kind
