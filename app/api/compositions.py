@@ -65,7 +65,7 @@ def asked(
     """202 with a job, or 200 when the same recipe over the same inputs is built: then nothing is built again.
 
     Everything that headers show to be wrong is answered here, before anything is queued. While the same digest
-    is under way the answer is that composition, under its own name.
+    is under way the answer is that composition, under the name asked for: its files will be there as well.
     """
     namespace, name = split_name(wish.name, "name")
     check_write(token, namespace)
@@ -89,12 +89,13 @@ def listed(
 
 def readable_composition(token: Reader, pot: Pot, reference: str) -> Composition:
     """The composition; raises the same NotFoundError whether it does not exist or is hidden from the caller."""
-    found = pot.store.get_composition(reference) or _adopted(pot, reference)
-    if found is None or not _is_visible(pot, token, found):
+    found = pot.store.awaited_as(reference) or pot.store.get_composition(reference) or _adopted(pot, reference)
+    shown = None if found is None else _as_seen(pot, token, found)
+    if shown is None:
         raise NotFoundError(
             "no such composition", where=f"composition '{reference}'", expected="an id or namespace/name"
         )
-    return found
+    return shown
 
 
 Readable = Annotated[Composition, Depends(readable_composition)]
@@ -149,11 +150,10 @@ def _requested(pot: Services, token: Token, name: str, pinned: Pinned, plan: Pla
         return _submitted(pot, token, name, pinned, plan)
     if known.state == "done":
         return _under_name(pot, token, known, name, pinned.is_private)
-    if not _is_visible(pot, token, known):
-        raise ConflictError(
-            "the same is being built under a name that is hidden from you", expected="ask again when done"
-        )
-    return known
+    named = pot.store.add_name(known, name, private=pinned.is_private, author=token.name)
+    if named.state == "done":  # since
+        return _under_name(pot, token, known, name, pinned.is_private)
+    return named if named.is_open else _submitted(pot, token, name, pinned, plan)
 
 
 def _submitted(pot: Services, token: Token, name: str, pinned: Pinned, plan: Plan) -> Composition:
@@ -185,9 +185,13 @@ def _adopted(pot: Services, reference: str) -> Composition | None:
     return None if repo is None else pot.store.adopted_by(repo)
 
 
-def _is_visible(pot: Services, token: Token, composition: Composition) -> bool:
-    repo = _repo_of(pot, composition)
-    return repo is not None and may_read(token, repo)
+def _as_seen(pot: Services, token: Token, composition: Composition) -> Composition | None:
+    """The composition under the first of its names whose repo the caller may read."""
+    for name in pot.store.names_of(composition):
+        repo = pot.store.get_repo(*name.split("/", 1))
+        if repo is not None and may_read(token, repo):
+            return replace(composition, name=name)
+    return None
 
 
 def _repo_of(pot: Services, composition: Composition) -> Repo | None:

@@ -1,9 +1,10 @@
 """Compositions: asked for once, built once, whoever asks again."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, select, text, true, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, insert, select, text, true, update
 from sqlalchemy.exc import IntegrityError
 
 from app.store.blob_records import add_blob, hold_blobs
@@ -12,7 +13,7 @@ from app.store.positions import after_newest, cursor_of
 from app.store.records import ANY_NAMESPACE, Commit, Composition, FileEntry, Job, Json, Page, Repo, Token
 from app.store.repos import COMMIT_LENGTH, find_repo, insert_repo, visible_to, write_commit
 from app.store.subject import Subject, new_id, now
-from app.store.tables import NOT_OVER, compositions, repos
+from app.store.tables import NOT_OVER, composition_names, compositions, repos
 from merge_core.errors import ConflictError
 
 SHARD, FINALISER = "shard", "composition"
@@ -85,9 +86,13 @@ class CompositionRecords(Subject):
         with self._database.write() as connection:
             row = lock_family(connection, job.id)
             composition = composition_of(_row(connection, compositions.c.job_id == job.id))
+            others = connection.execute(_others(composition)).all()
             for entry in files:
                 add_blob(connection, entry.sha256, entry.size)
             commit = _commit_files(connection, composition, files, message)
+            for other in others:
+                named = replace(composition, name=other.name, author=other.author)
+                _commit_files(connection, named, files, message)
             result = {"repo": composition.name, "commit": commit.id}
             settle(connection, job.id, token, "done", result=result, done=row.total)
             ended: Mapping[str, Any] = {"state": "done", "commit_id": commit.id, "finished_at": now()}
@@ -144,7 +149,12 @@ def _with_digest(connection: Connection, digest: str) -> Composition | None:
 
 
 def _row(connection: Connection, condition: ColumnElement[bool]) -> Row[Any]:
-    return connection.execute(select(compositions).where(condition)).one()
+    """The row, which stays as it is until the transaction ends."""
+    return connection.execute(select(compositions).where(condition).with_for_update()).one()
+
+
+def _others(composition: Composition) -> Select[Any]:
+    return select(composition_names).where(composition_names.c.composition_id == composition.id)
 
 
 def _may_see(caller: Token | None) -> ColumnElement[bool]:

@@ -3,6 +3,7 @@
 from app.settings import Settings
 from app.store.adoption import Adoption
 from app.store.blob_records import BlobRecords
+from app.store.composition_names import CompositionNames
 from app.store.compositions import CompositionRecords
 from app.store.database import Database
 from app.store.deletion import Deletion
@@ -23,6 +24,7 @@ class Store(
     DeltaRecords,
     SurveyKeeping,
     CompositionRecords,
+    CompositionNames,
     JobRecords,
     Adoption,
     Figures,

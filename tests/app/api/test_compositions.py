@@ -242,3 +242,42 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_queued(pot: Pot, 
     assert problem["where"] == "tensor 'layer.bias'"
     assert problem["detail"].startswith("tensor 'layer.bias': linear needs more memory")
     assert int(str(problem["found"]).split()[0]) > PROCESS_BYTES
+
+
+def test_a_second_name_for_what_is_under_way_becomes_a_repo_when_it_is_built(
+    pot: Pot, client: httpx.Client, recipe: Recipe
+) -> None:
+    first, second = ask(client, recipe), ask(client, recipe, "soups/other")
+    assert (second.status_code, second.json()["name"], second.json()["state"]) == (202, "soups/other", "queued")
+    assert second.json()["id"] == first.json()["id"]
+    assert client.get("/v1/compositions/soups/other").json()["name"] == "soups/other"
+    pot.build(first.json()["id"], BUILT)
+    for name in ("soups/mix", "soups/other"):
+        shown = client.get(f"/v1/compositions/{name}").json()
+        assert (shown["state"], shown["name"]) == ("done", name)
+        assert client.get(f"/v1/repos/{name}/files/model.safetensors").content == b"weights"
+        assert client.get(f"/v1/compositions/{name}/files/config.json").content == b"{}"
+    assert len(client.get("/v1/jobs", params={"kind": "composition"}).json()["items"]) == 1
+
+
+def test_deleting_the_first_name_leaves_the_build_to_the_second(pot: Pot, client: httpx.Client, recipe: Recipe) -> None:
+    first, _ = ask(client, recipe), ask(client, recipe, "soups/other")
+    client.delete("/v1/repos/soups/mix").raise_for_status()
+    assert client.get(f"/v1/compositions/{first.json()['id']}").json()["name"] == "soups/other"
+    pot.build(first.json()["id"], BUILT)
+    assert client.get("/v1/repos/soups/other/files/config.json").content == b"{}"
+    assert client.get("/v1/repos/soups/mix").status_code == 404
+
+
+def test_deleting_the_second_name_leaves_the_first_alone(pot: Pot, client: httpx.Client, recipe: Recipe) -> None:
+    first, _ = ask(client, recipe), ask(client, recipe, "soups/other")
+    client.delete("/v1/repos/soups/other").raise_for_status()
+    pot.build(first.json()["id"], BUILT)
+    assert client.get("/v1/repos/soups/mix/files/config.json").content == b"{}"
+    assert client.get("/v1/repos/soups/other").status_code == 404
+    assert client.get("/v1/compositions/soups/other").status_code == 404
+
+
+def test_a_name_that_holds_something_else_is_no_second_name_either(client: httpx.Client, recipe: Recipe) -> None:
+    ask(client, recipe)
+    assert ask(client, recipe, "team/one").status_code == 409
