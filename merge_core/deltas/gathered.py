@@ -139,7 +139,7 @@ class GatheredLoader:
         for donor, matrix in enumerate(self._sources):
             chosen = fills.donors[entries] == donor
             if chosen.any():
-                np.add.at(total, targets[chosen], matrix.rows(fills.rows[entries[chosen]]))
+                _add_rows(total, targets[chosen], matrix.rows(fills.rows[entries[chosen]]))
         total /= np.maximum(counts, 1)[:, None].astype(np.float32)
         return total
 
@@ -158,6 +158,14 @@ class GatheredLoader:
             if inside.size:
                 total += self._token_rows(first, last)[inside - first].sum(axis=0, dtype=np.float64)
         return (total / max(rows.size, 1)).astype(np.float32)
+
+
+def _add_rows(total: Rows, targets: Numbers, rows: Rows) -> None:
+    """Add each row to its target; `targets` ascend, and one that is there twice gets both."""
+    if (targets[1:] != targets[:-1]).all():
+        total[targets] += rows
+    else:
+        np.add.at(total, targets, rows)
 
 
 class _Matrix:

@@ -45,13 +45,14 @@ def read_tokens(source: Source) -> Tokens | None:
 
     Raises FileError for files that make no sense, UnsupportedError for a tokenizer that is only compiled.
     """
-    words = _words(source)
-    if words is None:
-        return None
     try:
-        added = _added(source)
+        content = fast_tokenizer(source) if FAST in source.files else None
+        words = _slow_words(source) if content is None else words_of(content)
+        if words is None:
+            return None
+        added = _added(source, content or {})
         numbers = words | {token: int(entry["id"]) for token, entry in added.items()}
-        if any(number < 0 for number in numbers.values()):
+        if min(numbers.values(), default=0) < 0:
             raise ValueError("a number below 0")
         return Tokens(numbers, added)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -70,20 +71,14 @@ def fast_tokenizer(source: Source) -> dict[str, Any]:
     return dict(read_json(source.files[FAST], FAST, most_bytes=MOST_BYTES))
 
 
-def _words(source: Source) -> dict[str, int] | None:
-    try:
-        if FAST in source.files:
-            return words_of(fast_tokenizer(source))
-        if PAIRS in source.files:
-            return _numbers(read_json(source.files[PAIRS], PAIRS, most_bytes=MOST_BYTES))
-        if WORDS in source.files:
-            lines = source.files[WORDS].read_text(encoding="utf-8").splitlines()
-            return {line: number for number, line in enumerate(lines)}
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        where = f"source '{source.name}': tokenizer"
-        raise FileError(
-            "not a vocabulary", where=where, found=type(error).__name__, expected="token to number"
-        ) from None
+def _slow_words(source: Source) -> dict[str, int] | None:
+    """The words of a tokenizer that has no `tokenizer.json`."""
+    if PAIRS in source.files:
+        return _numbers(read_json(source.files[PAIRS], PAIRS, most_bytes=MOST_BYTES))
+    if WORDS in source.files:
+        # splitlines would also split at characters that are words themselves.
+        lines = source.files[WORDS].read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        return {line: number for number, line in enumerate(lines)}
     compiled = next((name for name in COMPILED if name in source.files), None)
     if compiled is not None:
         message = "the tokens of a compiled tokenizer are not read"
@@ -105,17 +100,15 @@ def _numbers(words: Mapping[str, Any]) -> dict[str, int]:
     return dict(words)
 
 
-def _added(source: Source) -> dict[str, Entry]:
+def _added(source: Source, content: Mapping[str, Any]) -> dict[str, Entry]:
     """What was added, from wherever it is written; `tokenizer.json` has the last word."""
     found: dict[str, Entry] = {}
     if ADDED in source.files:
         found |= {token: {**PLAIN, "id": number} for token, number in _numbers(_object(source, ADDED)).items()}
     if CONFIG in source.files:
-        listed = _object(source, CONFIG).get("added_tokens_decoder") or {}
-        found |= {entry["content"]: {**PLAIN, **entry, "id": int(number)} for number, entry in listed.items()}
-    if FAST in source.files:
-        listed = fast_tokenizer(source).get("added_tokens") or []
-        found |= {entry["content"]: {**PLAIN, **entry} for entry in listed}
+        decoder = _object(source, CONFIG).get("added_tokens_decoder") or {}
+        found |= {entry["content"]: {**PLAIN, **entry, "id": int(number)} for number, entry in decoder.items()}
+    found |= {entry["content"]: {**PLAIN, **entry} for entry in content.get("added_tokens") or []}
     return dict(sorted(found.items(), key=lambda pair: pair[1]["id"]))
 
 
