@@ -11,6 +11,7 @@ from app.store.surveys import KeptSurveys
 from app.store.uploads import Announce
 from merge_core.errors import ConflictError, NotFoundError
 from merge_core.execute import execute
+from merge_core.outputs.lora_sink import error_report, read_errors
 from merge_core.plan import Plan, make_plan
 from merge_core.recipe import Recipe
 
@@ -32,11 +33,12 @@ def build_shard(work: Work) -> None:
             on_progress=work.lease.progress,
             cancelled=work.lease.lost,
         )
+        found = {"relative_errors": read_errors(folder)} if plan.recipe.output.kind == "lora" else {}
         sha256, size = work.blobs.put_file(path, announce=_announcing(work))
     finally:
         close_attempt(work.settings, work.job.id)
     work.store.record_blob(sha256, size)
-    result = {"path": plan.shards[shard].name, "sha256": sha256, "size": size}
+    result = {"path": plan.shards[shard].name, "sha256": sha256, "size": size, **found}
     work.store.finish(work.job.id, work.lease.token, result)
 
 
@@ -46,8 +48,9 @@ def finish_composition(work: Work) -> None:
     plan = _plan(work, composition)
     shards = [shard.result or {} for shard in work.store.shards_of(work.job.id)]
     files = [FileEntry(result["path"], result["sha256"], result["size"]) for result in shards]
-    side_files = plan.side_files.items()
-    files += [FileEntry(path, *work.blobs.put_bytes(data, _announcing(work))) for path, data in side_files]
+    errors = {name: error for result in shards for name, error in result.get("relative_errors", {}).items()}
+    side_files = {**plan.side_files, **(error_report(errors) if plan.recipe.output.kind == "lora" else {})}
+    files += [FileEntry(path, *work.blobs.put_bytes(data, _announcing(work))) for path, data in side_files.items()]
     work.store.publish_composition(work.job, work.lease.token, files, f"Compose {composition.digest[:12]}")
 
 

@@ -18,6 +18,7 @@ from merge_core.sink import Sink
 
 FILE = "adapter_model.safetensors"
 METADATA = "stockpot.relative_errors"
+REPORT = "stockpot_report.json"
 SMALLEST = 1e-99
 """Below this an exponent has three digits."""
 
@@ -55,7 +56,9 @@ class LoraSink(Sink):
             [final] = lay_out(specs, 2**63, metadata, FILE.removesuffix(".safetensors"))
             assert len(final.header) == len(shard.header), "errors are written in a fixed width"
             self._write_at(shard.name, 0, memoryview(final.header))
-        return super().commit(extra)
+        # Side files come with the last shard; a shard built alone leaves the report to whoever adds them.
+        report = error_report(read_noted(noted_errors(self._errors))) if extra else {}
+        return super().commit({**extra, **report})
 
 
 def noted_errors(errors: Mapping[str, float]) -> dict[str, str]:
@@ -70,7 +73,17 @@ def _fixed(error: float) -> str:
 
 def read_errors(folder: Path) -> dict[str, float]:
     """The relative error of each weight that the adapter in `folder` has factors of."""
-    text = read_header(folder / FILE, FILE).metadata.get(METADATA)
-    if text is None:
+    metadata = read_header(folder / FILE, FILE).metadata
+    if METADATA not in metadata:
         raise FileError("the adapter does not say how exact it is", where=FILE, found="nothing", expected=METADATA)
-    return {str(name): float(error) for name, error in json.loads(text).items()}
+    return read_noted(metadata)
+
+
+def read_noted(metadata: Mapping[str, str]) -> dict[str, float]:
+    """What `noted_errors` has written."""
+    return {str(name): float(error) for name, error in json.loads(metadata[METADATA]).items()}
+
+
+def error_report(errors: Mapping[str, float]) -> dict[str, bytes]:
+    """The file that says how exact an adapter is, by its name."""
+    return {REPORT: (json.dumps({"relative_errors": dict(sorted(errors.items()))}, indent=2) + "\n").encode()}
