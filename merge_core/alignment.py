@@ -10,6 +10,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 MOST_PREFIXES = 64
 """A base with more first components than this has none that a task class added."""
 
+MOST_CUTS = 3
+"""Components of a prefix that is exchanged for another."""
+
 
 def align(names: Iterable[str], base: Mapping[str, object]) -> dict[str, str]:
     """Artefact name → base name, for every name that has a counterpart; the rest are left out.
@@ -19,6 +22,7 @@ def align(names: Iterable[str], base: Mapping[str, object]) -> dict[str, str]:
     wanted = list(names)
     added = _base_prefixes(base)
     candidates = Counter(prefix for name in wanted for prefix in _prefixes(name, base, added))
+    candidates = candidates or _exchanged(wanted, base, added)
     candidates["", ""] += 0
     strip, add = max(candidates, key=lambda prefix: (candidates[prefix], prefix == ("", ""), prefix))
     pairs = ((name, renamed(name, strip, add)) for name in wanted)
@@ -43,6 +47,29 @@ def _prefixes(name: str, base: Mapping[str, object], added: Collection[str]) -> 
     for prefix in added:
         if prefix + name in base:
             yield "", prefix
+
+
+def _exchanged(names: Collection[str], base: Mapping[str, object], added: Collection[str]) -> Counter[tuple[str, str]]:
+    """The one exchange of a prefix for another under which most names meet; nothing where two are as good.
+
+    What is left of a name has a module and its field at least: a lone `weight` would meet anything. Prefixes that
+    end alike would be a longer way to say the same.
+    """
+    found = Counter(
+        (name[:end], prefix)
+        for name in names
+        for end in _cuts(name)
+        for prefix in added
+        if prefix + name[end:] in base and prefix.split(".")[-2] != name[:end].split(".")[-2]
+    )
+    best = found.most_common(2)
+    return Counter(dict(best[:1])) if len(best) == 1 or (best and best[0][1] > best[1][1]) else Counter()
+
+
+def _cuts(name: str) -> list[int]:
+    """Where a prefix may end that leaves three components or more."""
+    dots = [place for place, letter in enumerate(name) if letter == "."]
+    return [place + 1 for place in dots[:-2]][:MOST_CUTS]
 
 
 def _base_prefixes(base: Mapping[str, object]) -> list[str]:

@@ -31,7 +31,7 @@ class Delta(Protocol):
 
     @property
     def kind(self) -> str:
-        """The word for this form: replacement, low_rank, dense, sparse, composite or absent."""
+        """The word for this form, such as replacement, low_rank, sparse or scale."""
 
     @property
     def nbytes(self) -> int:

@@ -38,6 +38,27 @@ def test_names_that_agree_are_left_alone_though_a_prefix_would_fit_too() -> None
     }
 
 
+LAYERS = [f"layers.{layer}.self_attn.{part}.weight" for layer in (0, 1) for part in ("q_proj", "v_proj")]
+
+
+@pytest.mark.parametrize(
+    ("own", "base"),
+    [("bert.", "model."), ("language_model.model.", "model.language_model."), ("a.b.c.", "x.")],
+)
+def test_a_prefix_is_exchanged_for_another_where_nothing_else_meets(own: str, base: str) -> None:
+    known = dict.fromkeys([*spelt(base, LAYERS), "lm_head.weight"])
+    assert align(spelt(own, LAYERS), known) == dict(zip(spelt(own, LAYERS), spelt(base, LAYERS), strict=True))
+
+
+def test_a_prefix_that_could_be_exchanged_for_two_is_left_alone() -> None:
+    known = dict.fromkeys([*spelt("vision.", LAYERS), *spelt("text.", LAYERS)])
+    assert align(spelt("model.", LAYERS), known) == {}
+
+
+def test_a_field_alone_is_no_ground_for_an_exchange() -> None:
+    assert align(["encoder.qery.weight"], dict.fromkeys(["pooler.weight", "pooler.dense.weight"])) == {}
+
+
 @given(names=st.lists(st.text("ab.", max_size=5), max_size=6), base=st.lists(st.text("ab.", max_size=5), max_size=6))
 def test_every_name_that_is_aligned_means_a_tensor_of_the_base(names: list[str], base: list[str]) -> None:
     aligned = align(names, dict.fromkeys(base))

@@ -4,9 +4,11 @@ A format's newcomer adds its artefacts to PUBLISHED and is held to the conforman
 """
 
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import peft
 import torch
@@ -18,10 +20,12 @@ from tests.merge_core.making import (
     Groups,
     Model,
     bert,
+    disturb,
     edit_tensors,
     gpt2,
     llama,
     save_adapter,
+    save_base,
     save_peft,
 )
 
@@ -110,6 +114,59 @@ BOFT: dict[str, Write] = {
 }
 
 
+class BlockDiagonals:
+    """What PEFT's extension for GPUs does, without which it has butterflies of one factor alone."""
+
+    @staticmethod
+    def forward(blocks: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.stack([torch.block_diag(*factor) for factor in blocks])]
+
+
+def butterflies(make: Callable[[], Model], **settings: Any) -> Write:
+    def write(root: Path) -> Expected:
+        with mock.patch("peft.tuners.boft.layer.get_fbd_cuda", return_value=BlockDiagonals):
+            return save_peft(make, root, peft.BOFTConfig(**settings))
+
+    return write
+
+
+BOFT |= {
+    "BOFT of two factors": butterflies(bert, boft_block_size=4, boft_n_butterfly_factor=2, **QUERY),
+    "BOFT of three factors": butterflies(bert, boft_block_size=2, boft_n_butterfly_factor=3, **QUERY),
+    "BOFT of convolutions in two factors": butterflies(
+        Convolutions, boft_block_size=4, boft_n_butterfly_factor=2, target_modules=["point", "square"]
+    ),
+}
+
+
+def converted(initial: str, **settings: Any) -> Write:
+    """A LoRA of a changed base, saved as PEFT converts it into one of the base itself."""
+
+    def write(root: Path) -> Expected:
+        torch.manual_seed(0)
+        base = bert()
+        save_base(base, root / "base")
+        config = peft.LoraConfig(r=2, lora_alpha=6, init_lora_weights=initial, target_modules=["query"], **settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adapted = peft.get_peft_model(base, config)
+            adapted.peft_config["default"].init_lora_weights = True
+            adapted.save_pretrained(root / "initial")
+            adapted.peft_config["default"].init_lora_weights = initial
+            disturb(adapted)
+            adapted.save_pretrained(root / "adapter", path_initial_model_for_weight_conversion=str(root / "initial"))
+        return {name: tensor.clone() for name, tensor in adapted.merge_and_unload().state_dict().items()}
+
+    return write
+
+
+LORA: dict[str, Write] = {
+    "PiSSA, converted": converted("pissa"),
+    "PiSSA with rsLoRA, converted": converted("pissa", use_rslora=True),
+    "OLoRA, converted": converted("olora"),
+}
+
+
 def lora_xs(make: Callable[[], Model], key: str, **settings: Any) -> Write:
     """A LoRA with a matrix R in each module: PEFT merges (B R) A, the file has B, R and A."""
 
@@ -168,6 +225,7 @@ DIFFUSERS = {
 } | {"diffusers under another name": as_stored("diffusers/processor", "my_style.safetensors")}
 
 PUBLISHED: dict[str, tuple[str, Write]] = {
+    **{kind: ("peft_lora", write) for kind, write in LORA.items()},
     **{kind: ("peft_loha", write) for kind, write in LOHA.items()},
     **{kind: ("peft_lokr", write) for kind, write in LOKR.items()},
     **{kind: ("peft_ia3", write) for kind, write in IA3.items()},
