@@ -1,6 +1,6 @@
 """The routes under /v1: parse, call, return. A group of routes is one file plus one line in `ROUTERS`."""
 
-from app.api import compositions, deltas, files, health, jobs, plans, repos, tokens
+from app.api import compositions, compress, deltas, files, health, jobs, plans, repos, tokens
 
 ROUTERS = (
     health.router,
@@ -9,6 +9,7 @@ ROUTERS = (
     files.router,
     compositions.router,
     deltas.router,
+    compress.router,
     jobs.router,
     tokens.router,
 )

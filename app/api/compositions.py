@@ -67,11 +67,16 @@ def asked(
     Everything that headers show to be wrong is answered here, before anything is queued. While the same digest
     is under way the answer is that composition, under the name asked for: its files will be there as well.
     """
-    namespace, name = split_name(wish.name, "name")
+    return compose(pot, token, wish.name, wish.recipe, response)
+
+
+def compose(pot: Services, token: Token, full_name: str, recipe: RecipeData, response: Response) -> CompositionShape:
+    """Plan and queue, or find what is there; sets the answer's status and where the composition is."""
+    namespace, name = split_name(full_name, "name")
     check_write(token, namespace)
     _check_free(pot, token, namespace, name)
-    pinned, plan = planned(pot, token, wish.recipe)
-    composition = _requested(pot, token, wish.name, pinned, plan)
+    pinned, plan = planned(pot, token, recipe)
+    composition = _requested(pot, token, full_name, pinned, plan)
     response.status_code = 200 if composition.state == "done" else 202
     shape = CompositionShape.of(composition)
     response.headers["Location"] = shape.location

@@ -18,13 +18,12 @@ from rq.job import Job as Message
 from rq.serializers import JSONSerializer
 
 from app.settings import Settings
-from app.store.compositions import FINALISER, SHARD
+from app.store.compositions import FINALISER, INGEST, SHARD
 from app.store.records import Commit, Composition, Job, Repo
 from app.store.store import Store
 from merge_core.errors import NotFoundError
 
 PERFORM = "app.jobs.worker.perform"
-INGEST = "ingest"
 # Earlier queues come first: looking at an upload takes milliseconds, building may take hours.
 QUEUE_OF = {INGEST: "stockpot-quick", FINALISER: "stockpot-quick", SHARD: "stockpot-build"}
 QUEUES = tuple(dict.fromkeys(QUEUE_OF.values()))

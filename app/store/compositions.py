@@ -16,7 +16,7 @@ from app.store.subject import Subject, new_id, now
 from app.store.tables import NOT_OVER, composition_names, compositions, repos
 from merge_core.errors import ConflictError
 
-SHARD, FINALISER = "shard", "composition"
+SHARD, FINALISER, INGEST = "shard", "composition", "ingest"
 
 
 class CompositionRecords(Subject):
@@ -81,6 +81,7 @@ class CompositionRecords(Subject):
     def publish_composition(self, job: Job, token: str, files: Sequence[FileEntry], message: str) -> Commit:
         """Commit the files, mark the composition and its finaliser done: all of it, or nothing.
 
+        What is no checkpoint will be looked at, as anything that is published: it is a delta.
         Raises LeaseLostError when the job is no longer this process's to finish.
         """
         with self._database.write() as connection:
@@ -93,11 +94,20 @@ class CompositionRecords(Subject):
             for other in others:
                 named = replace(composition, name=other.name, author=other.author)
                 _commit_files(connection, named, files, message)
+            for full_name in (composition.name, *(other.name for other in others)):
+                _look_at(connection, composition, full_name, commit)
             result = {"repo": composition.name, "commit": commit.id}
             settle(connection, job.id, token, "done", result=result, done=row.total)
             ended: Mapping[str, Any] = {"state": "done", "commit_id": commit.id, "finished_at": now()}
             connection.execute(update(compositions).where(compositions.c.id == composition.id).values(ended))
             return commit
+
+
+def _look_at(connection: Connection, composition: Composition, full_name: str, commit: Commit) -> None:
+    """Queue a look at files that are no checkpoint, and so a delta."""
+    if composition.recipe.get("output", {}).get("kind", "checkpoint") != "checkpoint":
+        payload = {"repo": full_name, "commit": commit.id}
+        insert_job(connection, INGEST, f"{full_name}@{commit.id}", full_name, payload)
 
 
 def _insert(
