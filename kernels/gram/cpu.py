@@ -8,10 +8,12 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels import lanes
-from kernels.checks import Doubles, Floats
+from kernels.checks import Doubles, Floats, Integers
 from kernels.compiled import compiled
+from kernels.stored_rows import KINDS, NO_BASE, STRETCH, base_stretch, stretch
 
 LANES = 32
+IN_MEMORY = KINDS["float32"]
 DOUBLE = ir.DoubleType()
 
 
@@ -21,46 +23,101 @@ def _widened(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> A
 
 
 def _typing(_context: Any, x: Any, y: Any, _count: Any, sums: Any) -> Any:
-    """sums[l] = Σ_i x[32·i + l]·y[32·i + l] in order of i, for i < count. A scalar loop is 8 times slower."""
+    """sums[l] += x[32·i + l]·y[32·i + l] in order of i, for i < count. A scalar loop is 8 times slower."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start = lanes.address(context, builder, signature.args[3], args[3], ir.Constant(args[2].type, 0))
+        target = builder.bitcast(start, ir.VectorType(DOUBLE, LANES).as_pointer())
         total = lanes.variable(builder, DOUBLE, LANES)
+        builder.store(builder.load(target, align=8), total)
         with cgutils.for_range(builder, args[2]) as loop:
             index = builder.mul(loop.index, ir.Constant(loop.index.type, LANES))
             left = _widened(context, builder, signature.args[0], args[0], index)
             right = _widened(context, builder, signature.args[1], args[1], index)
             builder.store(builder.fadd(builder.load(total), builder.fmul(left, right)), total)
-        zero = ir.Constant(args[2].type, 0)
-        target = lanes.address(context, builder, signature.args[3], args[3], zero)
-        lanes.store(builder, builder.load(total), target, align=8)
+        builder.store(builder.load(total), target, align=8)
         return context.get_dummy_value()
 
     return types.none(x, y, types.intp, sums), codegen
 
 
-_lane_sums: Any = intrinsic(_typing)
+_add_lane_sums: Any = intrinsic(_typing)
 
 
 @compiled
-def gram(stack: Floats, block: int, out: Doubles) -> None:
-    models, size = stack.shape
-    sums = np.empty(LANES, np.float64)
+def _add(x: Floats, y: Floats, sums: Doubles) -> None:
+    _add_lane_sums(x, y, x.size // LANES, sums)
+
+
+@compiled
+def _finished(x: Floats, y: Floats, sums: Doubles) -> float:
+    """The sum of all lanes, and then of what is left of the last stretch, x and y."""
+    total = 0.0
+    for lane in range(LANES):
+        total += sums[lane]
+    for i in range(x.size // LANES * LANES, x.size):
+        total += np.float64(x[i]) * np.float64(y[i])
+    return total
+
+
+@compiled
+def _copy(row: Floats, out: Floats) -> None:
+    for i in range(out.size):
+        out[i] = row[i]
+
+
+@compiled
+def _load(table: Integers, lo: int, width: int, rows: Floats) -> None:
+    """The models' elements from `lo` on; the base's are the last row."""
+    base = rows[rows.shape[0] - 1, :width]
+    base_stretch(table, lo, base)
+    for model in range(rows.shape[0] - 1):
+        room = rows[model, :width]
+        row = stretch(table, model, lo, base, room)
+        if table[model + 1, 1] == IN_MEMORY and table[0, 1] == NO_BASE:
+            _copy(row, room)
+
+
+@compiled
+def gram(table: Integers, size: int, block: int, out: Doubles) -> None:
+    models = out.shape[1]
+    rows, sums = np.empty((models + 1, STRETCH), np.float32), np.empty((models, models, LANES), np.float64)
     for b in range(out.shape[0]):
-        tile = stack[:, b * block : min(size, (b + 1) * block)]
+        sums[:] = 0.0
+        stop, width = min(size, (b + 1) * block), 0
+        for lo in range(b * block, stop, STRETCH):
+            width = min(STRETCH, stop - lo)
+            _load(table, lo, width, rows)
+            for i in range(models):
+                for j in range(i + 1):
+                    _add(rows[i, :width], rows[j, :width], sums[i, j])
         for i in range(models):
             for j in range(i + 1):
-                value = _inner(tile[i], tile[j], sums)
+                value = _finished(rows[i, :width], rows[j, :width], sums[i, j])
                 out[b, i, j] = value
                 out[b, j, i] = value
 
 
 @compiled
-def _inner(x: Floats, y: Floats, sums: Doubles) -> float:
-    whole = x.size // LANES
-    _lane_sums(x, y, whole, sums)
-    total = 0.0
-    for lane in range(LANES):
-        total += sums[lane]
-    for i in range(whole * LANES, x.size):
-        total += np.float64(x[i]) * np.float64(y[i])
-    return total
+def _clear(row: Floats, mask: Any) -> None:
+    for i in range(row.size):
+        row[i] = row[i] if mask[i] else np.float32(0)
+
+
+@compiled
+def squares(table: Integers, size: int, mask: Any, block: int, out: Doubles) -> None:
+    """The diagonals alone, of what is marked in `mask`; all is where `mask` is empty."""
+    models = out.shape[1]
+    rows, sums = np.empty((models + 1, STRETCH), np.float32), np.empty((models, LANES), np.float64)
+    for b in range(out.shape[0]):
+        sums[:] = 0.0
+        stop, width = min(size, (b + 1) * block), 0
+        for lo in range(b * block, stop, STRETCH):
+            width = min(STRETCH, stop - lo)
+            _load(table, lo, width, rows)
+            for i in range(models):
+                if mask.size:
+                    _clear(rows[i, :width], mask[lo : lo + width])
+                _add(rows[i, :width], rows[i, :width], sums[i])
+        for i in range(models):
+            out[b, i] = _finished(rows[i, :width], rows[i, :width], sums[i])

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels.checks import Doubles, Floats
+from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined
+from kernels.stored_rows import base_stretch, stretch
 
-STRETCH = 512
+STEP = 512
 
 
 @inlined
@@ -27,13 +28,14 @@ def _finish(count: Any, total: Any, squares: Any, out: Any) -> None:
 
 
 @compiled
-def spread(rows: Floats, out: Floats) -> None:
-    models, size = rows.shape
-    sums: Doubles = np.empty((2, STRETCH), np.float64)
-    for lo in range(0, size, STRETCH):
-        hi = min(lo + STRETCH, size)
+def spread(table: Integers, models: int, out: Floats) -> None:
+    sums, floats = np.empty((2, STEP), np.float64), np.empty((2, STEP), np.float32)
+    for lo in range(0, out.size, STEP):
+        part = out[lo : lo + STEP]
+        base, room = floats[0, : part.size], floats[1, : part.size]
+        total, squares = sums[0, : part.size], sums[1, : part.size]
+        base_stretch(table, lo, base)
         sums[:] = 0.0
-        total, squares = sums[0, : hi - lo], sums[1, : hi - lo]
         for model in range(models):
-            _add(rows[model, lo:hi], total, squares)
-        _finish(np.float64(models), total, squares, out[lo:hi])
+            _add(stretch(table, model, lo, base, room), total, squares)
+        _finish(np.float64(models), total, squares, part)

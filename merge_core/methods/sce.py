@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from kernels.gram import gram
+from kernels.all_finite import all_finite
+from kernels.gram import squares
 from kernels.kth_magnitude import UNCUT, magnitude_histogram
 from kernels.spread import spread
 from kernels.trim_elect import trim_elect
@@ -74,10 +75,11 @@ class Sce(Method):
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         if round_ == SUMS:
-            return Blocks(_squares(chunk.rows, _mask(chunk, state)))
-        apart = spread(chunk.rows)[None]
+            return Blocks(squares(chunk.source, _mask(chunk, state)))
+        apart = spread(chunk.source)[None]
         if round_ == 0:
-            refuse_infinite_rows(chunk.rows, chunk.tensor)
+            if not all_finite(apart[0], "float32"):
+                refuse_infinite_rows(chunk.rows, chunk.tensor)
             return Counts(magnitude_histogram(apart, 0, out=None if so_far is None else so_far.values))
         return thresholds.survey_next(round_, apart, chunk.start, state.searches, so_far)
 
@@ -96,10 +98,10 @@ class Sce(Method):
         return at_least(self.select_topk, size)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        count = len(chunk.rows)
+        count = chunk.source.shape[0]
         zero_vote = int(self.convention == "mergekit")
         everything = np.zeros(count, dtype=np.float32), np.full(count, UNCUT)
-        merged: Rows = trim_elect(chunk.rows, state.shares, *everything, chunk.start, "mean", "unweighted", zero_vote)
+        merged: Rows = trim_elect(chunk.source, state.shares, *everything, chunk.start, "mean", "unweighted", zero_vote)
         mask = _mask(chunk, state)
         return merged if mask is None else np.where(mask, merged, np.float32(0.0))
 
@@ -109,18 +111,12 @@ def _mask(chunk: Chunk, state: Selection | None) -> NDArray[np.bool_] | None:
     if state is None or not state.searches:
         return None
     (search,) = state.searches
-    apart = spread(chunk.rows)
+    apart = spread(chunk.source)
     (cut,) = search.cuts(apart[None], chunk.start)
     kept = min(max(int(cut) - chunk.start + 1, 0), apart.size)
     mask: NDArray[np.bool_] = apart > search.magnitudes[0]
     mask[:kept] |= apart[:kept] == search.magnitudes[0]
     return mask
-
-
-def _squares(rows: Rows, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Σ τ̂² of each ingredient: float64 [blocks, ingredients]."""
-    parts = [gram((row if mask is None else row * mask)[None]).reshape(-1) for row in rows]
-    return np.stack(parts, axis=1)
 
 
 def _shares(squares: NDArray[np.float64]) -> Weights:

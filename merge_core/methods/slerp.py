@@ -55,7 +55,7 @@ class Slerp(Method):
             refuse_zero_sum(weights, tensor)
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
-        return Blocks(gram(chunk.rows))
+        return Blocks(gram(chunk.source))
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         products = total.values.sum(axis=0, dtype=np.float64)

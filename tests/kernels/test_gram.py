@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.gram import BLOCK, gram, reference, row_gram
+from kernels.gram import BLOCK, gram, reference, row_gram, squares
 from tests.kernels.arrays import SIZES, dirty, normal, relative_rms, same_bits
 
 # Products are exact in float64 and a BLAS may add a block's 16384 in one chain: √16384 · 2^-53 is 1.4e-14 of the norms.
@@ -76,3 +76,17 @@ def test_row_gram_agrees_with_its_definition_and_with_each_row_alone(rows, colum
 def test_rows_that_do_not_fill_the_stack_are_refused():
     with pytest.raises(ValueError, match=r"stack: found 6 elements, expected whole rows of 4"):
         row_gram(normal(2, 6), 4)
+
+
+@pytest.mark.parametrize("size", [*SIZES, 3 * BLOCK])
+def test_squares_are_the_diagonals_to_the_bit_with_or_without_a_mask(size):
+    stack, mask = normal(3, size), normal(size, seed=1) > 0
+    for kept, chosen in ((stack, None), (np.where(mask, stack, np.float32(0)), mask)):
+        assert same_bits(squares(stack, chosen), np.diagonal(gram(kept), axis1=1, axis2=2).copy())
+    expected = reference.squares(torch.from_numpy(stack), torch.from_numpy(mask)).numpy()
+    assert relative_rms(squares(stack, mask), expected) < TOLERANCE
+
+
+def test_a_mask_of_another_length_is_refused_in_words():
+    with pytest.raises(ValueError, match=r"mask: found bool \[2\], expected C-contiguous bool \[3\]"):
+        squares(normal(2, 3), np.ones(2, bool))

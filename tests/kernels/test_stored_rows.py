@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from kernels.gram import gram, row_gram, squares
 from kernels.kth_magnitude import BLOCK, chunk_cuts, magnitude_histogram, tie_counts
+from kernels.spread import spread
 from kernels.storage import narrow, widen, widen_difference
 from kernels.stored_rows import STRETCH, StoredRows
 from kernels.trim_elect import sign_balance, trim_elect
@@ -51,7 +53,7 @@ def test_elements_at_an_odd_address_are_read_as_they_are():
 
 @pytest.mark.parametrize("labels", [("bfloat16", "bfloat16"), ("float32", "float16")])
 def test_kernels_make_of_stored_rows_what_they_make_of_the_rows_in_memory(labels):
-    size, (label, base_label) = 2 * BLOCK + 77, labels
+    size, (label, base_label) = 2 * BLOCK + 77, labels  # divisible by 5
     models = [(narrow(normal(size, seed=seed), label), label) for seed in range(3)]
     rows = StoredRows.of(models, (narrow(normal(size, seed=9), base_label), base_label))
     dense, weights = rows.load(), np.float32([1.0, -0.5, 2.0])
@@ -65,5 +67,9 @@ def test_kernels_make_of_stored_rows_what_they_make_of_the_rows_in_memory(labels
         (chunk_cuts, (0, magnitudes, firsts, firsts + 1)),
         (trim_elect, (weights, magnitudes, cuts, 0)),
         (sign_balance, (weights, magnitudes, cuts, 0)),
+        (gram, ()),
+        (row_gram, (size // 5,)),
+        (squares, (dense[0] > 0,)),
+        (spread, ()),
     ]:
         assert same_bits(function(rows, *arguments), function(dense, *arguments))
