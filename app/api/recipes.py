@@ -7,7 +7,7 @@ from app.api.names import check_name, check_revision
 from app.api.services import Services
 from app.memory import PROCESS_BYTES
 from app.store.records import Commit, Repo, Token, may_read
-from app.store.resolve import StoreResolve
+from app.store.resolve import PlanningResolve
 from merge_core.errors import InputError, NotFoundError, RecipeError, nearest
 from merge_core.mergekit import is_mergekit, translate
 from merge_core.plan import Plan, make_plan
@@ -28,7 +28,7 @@ class Pinned:
 def planned(pot: Services, token: Token, data: RecipeFields) -> tuple[Pinned, Plan]:
     """The plan of the recipe in `data` for a caller; every error that headers show comes out here."""
     pinned = _pinned(pot, token, _parsed(data))
-    resolve = StoreResolve(pot.store, pot.blobs, token)
+    resolve = PlanningResolve(pot.store, pot.blobs, token)
     return pinned, make_plan(pinned.recipe, resolve, pot.settings.build_bytes, PROCESS_BYTES)
 
 

@@ -44,7 +44,11 @@ def take(settings: Settings, store: Store, job_id: str) -> Work | None:
     """The job with its lease, or None when it is over, or waits for others, or does not exist."""
     token = store.claim(job_id)
     job = store.get_job(job_id)
-    return None if token is None or job is None else Work(settings, store, Blobs(settings), Lease(store, job, token))
+    return None if token is None or job is None else _work(settings, store, job, token)
+
+
+def _work(settings: Settings, store: Store, job: Job, token: str) -> Work:
+    return Work(settings, store, Blobs(settings, holds=True), Lease(store, job, token))
 
 
 def do(work: Work) -> None:

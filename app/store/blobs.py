@@ -1,28 +1,24 @@
 """Blobs: bytes by their sha256, in a folder or an object store. A name in it means complete, checked bytes."""
 
 import os
-import shutil
-import time
+import re
 from collections.abc import Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-import obstore
 from obstore.exceptions import BaseError
-from obstore.exceptions import NotFoundError as ObjectMissingError
-from obstore.store import from_url
 
 from app.settings import Settings
-from app.store.files import PARTIAL, place
+from app.store.folder_shelf import FolderShelf, missing
+from app.store.object_shelf import ObjectShelf
 from app.store.uploads import Announce, Upload, Uploads
-from merge_core.errors import FileError, NotFoundError
+from merge_core.errors import FileError
 
-PIECE_BYTES = 1 << 20
-SMALLEST_PART_BYTES = 8 << 20
-BROKEN_OFF_S = 3600
 NO_BYTES = sha256().hexdigest()
+CHECKPOINT = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+"""Files of which planning reads headers, and tensors that are no weights; of others it may read anything."""
 
 
 class Shelf(Protocol):
@@ -33,6 +29,9 @@ class Shelf(Protocol):
 
     def fetch(self, digest: str) -> Path:
         """A local file with the bytes. Raises NotFoundError."""
+
+    def outline(self, digest: str) -> Path:
+        """A local file that agrees with the blob in all but its weights. Raises NotFoundError."""
 
     def size(self, digest: str) -> int | None:
         """In bytes; None when it is not here."""
@@ -46,12 +45,16 @@ class Shelf(Protocol):
     def tidy(self) -> None:
         """Remove what is half way in, of processes that are gone."""
 
+    def close(self) -> None:
+        """Let go of what is held on this machine."""
+
 
 class Blobs:
     """The service's blobs. The database says who may read one; here it only matters whether it exists."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._shelf = _shelf(settings.blob_url, settings.data)
+    def __init__(self, settings: Settings, *, holds: bool = False) -> None:
+        """With `holds`, for a job: what it has fetched stays on this machine until its process ends."""
+        self._shelf = _shelf(settings, holds=holds)
         self._uploads = Uploads(settings.uploads, self._shelf.take)
         self._uploads_folder = settings.uploads
 
@@ -106,6 +109,10 @@ class Blobs:
         """A file on this machine with the blob's bytes, not to be written to. Raises NotFoundError."""
         return self._shelf.fetch(sha256)
 
+    def outline(self, sha256: str, name: str) -> Path:
+        """A file with what planning reads of the blob, which is called `name`: a checkpoint's weights may be holes."""
+        return self._shelf.outline(sha256) if CHECKPOINT.fullmatch(name) else self._shelf.fetch(sha256)
+
     def read(self, sha256: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The bytes from `start` up to `stop`, piece by piece."""
         return self._shelf.read(sha256, start, self._require_size(sha256) if stop is None else stop)
@@ -129,161 +136,19 @@ class Blobs:
         """Remove the bytes; fine when they are not here."""
         self._shelf.remove(sha256)
 
+    def close(self) -> None:
+        """Let go of the files that were held; the end of the process does the same."""
+        self._shelf.close()
+
     def _require_size(self, digest: str) -> int:
         size = self._shelf.size(digest)
         if size is None:
-            raise _missing(digest)
+            raise missing(digest)
         return size
 
 
-class FolderShelf:
-    """Blobs as files of a folder on this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def take(self, source: Path, digest: str) -> None:
-        """A rename where source and folder share a disk, else a copy that is renamed when it is complete."""
-        target = self._path(digest)
-        if target.exists():
-            source.unlink()
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.chmod(0o444)
-        place(source, target)
-
-    def fetch(self, digest: str) -> Path:
-        """The file itself."""
-        path = self._path(digest)
-        if not path.exists():
-            raise _missing(digest)
-        return path
-
-    def size(self, digest: str) -> int | None:
-        """From the file."""
-        try:
-            return self._path(digest).stat().st_size
-        except FileNotFoundError:
-            return None
-
-    def read(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
-        """From the file, opened at once so that a missing blob raises here and not half way."""
-        return _pieces(self.fetch(digest), start, stop)
-
-    def remove(self, digest: str) -> None:
-        """Unlink."""
-        self._path(digest).unlink(missing_ok=True)
-
-    def tidy(self) -> None:
-        """Copies from another disk that were broken off; another service may be making one in the same folder."""
-        oldest = time.time() - BROKEN_OFF_S
-        for partial in self._folder.glob(f"*/*{PARTIAL}"):
-            if partial.stat().st_mtime < oldest:
-                partial.unlink(missing_ok=True)
-
-    def _path(self, digest: str) -> Path:
-        return self._folder / digest[:2] / digest
-
-
-class ObjectShelf:
-    """Blobs as objects in a bucket, with a folder of those that this machine has needed."""
-
-    def __init__(self, url: str, cache: Path) -> None:
-        self._objects = from_url(url)
-        self._cache = FolderShelf(cache)
-        self._arrivals = cache / "arriving"
-
-    def take(self, source: Path, digest: str) -> None:
-        """Send it, then keep it in the cache: what was just made is often read next."""
-        if self.size(digest) is None:
-            obstore.put(self._objects, _key(digest), source, chunk_size=_part_bytes(source))
-        self._cache.take(source, digest)
-
-    def fetch(self, digest: str) -> Path:
-        """From the cache, or downloaded into it and checked."""
-        if self._cache.size(digest) is None:
-            self._download(digest)
-        return self._cache.fetch(digest)
-
-    def size(self, digest: str) -> int | None:
-        """As the object store says."""
-        try:
-            return int(obstore.head(self._objects, _key(digest))["size"])
-        except (ObjectMissingError, FileNotFoundError):
-            return None
-
-    def read(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
-        """From the cache where it is there, else by ranges of the object."""
-        if self._cache.size(digest) is not None:
-            yield from self._cache.read(digest, start, stop)
-            return
-        for begin in range(start, stop, 8 * PIECE_BYTES):
-            end = min(begin + 8 * PIECE_BYTES, stop)
-            yield bytes(obstore.get_range(self._objects, _key(digest), start=begin, end=end))
-
-    def remove(self, digest: str) -> None:
-        """Both the object and the cached file."""
-        self._cache.remove(digest)
-        obstore.delete(self._objects, _key(digest))
-
-    def tidy(self) -> None:
-        """Downloads that were broken off."""
-        shutil.rmtree(self._arrivals, ignore_errors=True)
-
-    def _download(self, digest: str) -> None:
-        self._arrivals.mkdir(parents=True, exist_ok=True)
-        arriving = self._arrivals / f"{digest}.{os.urandom(4).hex()}{PARTIAL}"
-        try:
-            found = _write_pieces(arriving, self._stream(digest))
-            if found != digest:
-                raise FileError("the object's bytes are not its name's", where="blob", found=found, expected=digest)
-            self._cache.take(arriving, digest)
-        finally:
-            arriving.unlink(missing_ok=True)
-
-    def _stream(self, digest: str) -> Iterator[bytes]:
-        try:
-            answer = obstore.get(self._objects, _key(digest))
-        except (ObjectMissingError, FileNotFoundError):
-            raise _missing(digest) from None
-        return (bytes(piece) for piece in answer.stream(min_chunk_size=PIECE_BYTES))
-
-
-def _shelf(url: str, data: Path) -> Shelf:
-    parts = urlsplit(url)
+def _shelf(settings: Settings, *, holds: bool) -> Shelf:
+    parts = urlsplit(settings.blob_url)
     if parts.scheme in ("", "file"):
         return FolderShelf(Path(unquote(parts.path)))
-    return ObjectShelf(url, data / "cache" / "blobs")
-
-
-def _part_bytes(source: Path) -> int:
-    """Large enough that the file has fewer than the 10 000 parts that S3 takes."""
-    return max(SMALLEST_PART_BYTES, source.stat().st_size // 5_000)
-
-
-def _key(digest: str) -> str:
-    return f"{digest[:2]}/{digest}"
-
-
-def _pieces(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(start)
-        while start < stop and (piece := file.read(min(PIECE_BYTES, stop - start))):
-            start += len(piece)
-            yield piece
-
-
-def _write_pieces(path: Path, pieces: Iterator[bytes]) -> str:
-    """Write the pieces through to the disk; the sha256 of it all."""
-    digest = sha256()
-    with path.open("wb") as file:
-        for piece in pieces:
-            digest.update(piece)
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
-    return digest.hexdigest()
-
-
-def _missing(digest: str) -> NotFoundError:
-    return NotFoundError("no such blob", where="sha256", found=digest)
+    return ObjectShelf(settings.blob_url, settings.data / "cache", settings.cache_bytes, holds=holds)

@@ -1,7 +1,9 @@
 """From a recipe's source, `namespace/name@revision`, to files on this machine."""
 
+from pathlib import Path
+
 from app.store.blobs import Blobs
-from app.store.records import Commit, Repo, Token, may_read
+from app.store.records import Commit, FileEntry, Repo, Token, may_read
 from app.store.repos import MAIN
 from app.store.store import Store
 from merge_core.errors import NotFoundError, nearest
@@ -20,9 +22,12 @@ class StoreResolve:
         """The source pinned to its commit. Raises NotFoundError, which names what was not found and what is near."""
         repo, commit = self.pin(name)
         entries = self._store.tree(commit)
-        files = {entry.path: self._blobs.local_path(entry.sha256) for entry in entries}
+        files = {entry.path: self._file(entry) for entry in entries}
         hashes = {entry.path: entry.sha256 for entry in entries}
         return Source(f"{repo.full_name}@{commit.id}", files, hashes)
+
+    def _file(self, entry: FileEntry) -> Path:
+        return self._blobs.local_path(entry.sha256)
 
     def pin(self, name: str) -> tuple[Repo, Commit]:
         """The repo and the commit that a source names."""
@@ -38,3 +43,10 @@ class StoreResolve:
             expected = nearest(full_name, known)
             raise NotFoundError("no such repo", where="source", found=repr(full_name), expected=expected)
         return repo
+
+
+class PlanningResolve(StoreResolve):
+    """The same for who only plans: of checkpoints elsewhere the weights stay there."""
+
+    def _file(self, entry: FileEntry) -> Path:
+        return self._blobs.outline(entry.sha256, entry.path)
