@@ -1,6 +1,10 @@
 """What users of mergekit lose without a word: here it is refused in planning, or comes out right."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ from merge_core.mergekit import translate
 from merge_core.plan import Plan, make_plan
 from merge_core.sources import folder_source
 from tests.merge_core.building import Tensors, file_hashes, loaded, relative_rms, write_model
+from tests.merge_core.vocabulary.models import tokens_of
+from tests.merge_core.vocabulary.models import write as write_vocabulary
 
 LAYER = "model.layers.0.self_attn.q_proj.weight"
 FLOAT8 = torch.float8_e4m3fn
@@ -114,6 +120,35 @@ def test_a_second_run_leaves_nothing_of_the_first(tmp_path: Path, monkeypatch: p
     assert sorted(path.name for path in old.iterdir()) == ["README.md", "config.json", "model.safetensors"]
 
 
+DYING = """
+import os, signal
+from merge_core.sink import Sink
+Sink.commit = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+from app.command import command
+command()
+"""
+
+
+def test_a_crash_leaves_no_model_and_nothing_in_the_way_of_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _model(tmp_path / "a", {LAYER: torch.ones(2, 2)})
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(_config("linear", "a", base=None)))
+    here = {"PYTHONPATH": str(Path(__file__).parents[3])}
+    died = subprocess.run(
+        [sys.executable, "-c", DYING, "merge", "config.yml", "out"], env=os.environ | here, check=False
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    assert CliRunner().invoke(command, ["merge", "config.yml", "out"]).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+
+
 @pytest.mark.parametrize("method", ["dare_linear", "dare_ties", "della", "della_linear", "ties", "breadcrumbs_ties"])
 def test_the_bytes_do_not_depend_on_threads(tmp_path: Path, method: str) -> None:
     for seed, name in enumerate(("base", "a", "b")):
@@ -124,6 +159,18 @@ def test_the_bytes_do_not_depend_on_threads(tmp_path: Path, method: str) -> None
         execute(_plan(tmp_path, config), tmp_path / f"out-{threads}", threads=threads, durable=False)
         hashes.append(file_hashes(tmp_path / f"out-{threads}"))
     assert hashes[0] == hashes[1] == hashes[2]
+
+
+def test_arcee_fusion_samples_nothing(tmp_path: Path) -> None:
+    """Of more than a million entries mergekit takes the quantiles of a sample, and seeds it with nothing."""
+    for seed, name in enumerate(("base", "a")):
+        _model(tmp_path / name, {LAYER: _normal(seed, 1001, 1000)})
+    config = {"merge_method": "arcee_fusion", "base_model": "base", "models": [{"model": "a"}]}
+    hashes = []
+    for threads in (1, 2):
+        execute(_plan(tmp_path, config), tmp_path / f"out-{threads}", threads=threads, durable=False)
+        hashes.append(file_hashes(tmp_path / f"out-{threads}"))
+    assert hashes[0] == hashes[1]
 
 
 def test_models_draw_apart(tmp_path: Path) -> None:
@@ -151,6 +198,19 @@ def test_small_deltas_in_bfloat16_are_computed_in_float32(tmp_path: Path, method
     deltas = torch.stack([tensor.double() - base.double() for tensor in tuned])
     # What is left is the float32 of the sum with the base, whose values are some hundred times larger.
     assert relative_rms(found, _stock(deltas) if method == "model_stock" else _sce(deltas)) < 1e-2
+
+
+@pytest.mark.parametrize("method", ["model_stock", "sce"])
+def test_tiny_deltas_count_for_what_they_are(tmp_path: Path, method: str) -> None:
+    """mergekit clamps products of norms at 1e-6, and gives equal shares where squares add up to less than that."""
+    _model(tmp_path / "base", {LAYER: torch.zeros(4, 4)})
+    shared = _normal(0, 4, 4)
+    tuned = [1e-5 * (size * shared + _normal(seed, 4, 4)) for seed, size in ((1, 1.0), (2, 3.0))]
+    for name, tensor in zip(("a", "b"), tuned, strict=True):
+        _model(tmp_path / name, {LAYER: tensor})
+    deltas = torch.stack(tuned).double()
+    expected = _stock(deltas) if method == "model_stock" else _sce(deltas)
+    assert relative_rms(_built(tmp_path, _config(method, "a", "b"))[LAYER], expected) < 1e-6
 
 
 def _stock(deltas: torch.Tensor) -> torch.Tensor:
@@ -186,6 +246,23 @@ def test_weights_that_sum_to_nothing_are_refused(tmp_path: Path, method: str, no
     config["base_model"] = "base" if method != "linear" else "a"
     with pytest.raises(StockpotError, match="sum"):
         _plan(tmp_path, config)
+
+
+def test_a_union_numbers_its_tokens_alike_every_time(tmp_path: Path) -> None:
+    """mergekit walks over a set of models, so that the same config gives other rows from run to run."""
+    for tag, (name, words) in enumerate((("p", "abc"), ("q", "xcay"), ("r", "zyb")), start=1):
+        write_vocabulary(tmp_path / name, float(tag), words)
+    config = _config("linear", "p", "q", "r", base=None) | {"tokenizer_source": "union"}
+    assert list(tokens_of(_plan(tmp_path, config).side_files)) == ["a", "b", "c", "x", "y", "z"]
+
+
+def test_a_token_that_is_new_may_be_added_to_the_base_s_tokens(tmp_path: Path) -> None:
+    """mergekit adds it to the base's own list of tokens as well, and dies when it looks for its row."""
+    for tag, name in enumerate(("p", "q")):
+        write_vocabulary(tmp_path / name, float(tag), "abc")
+    config = _config("linear", "p", "q", base=None)
+    config["tokenizer"] = {"source": "base", "tokens": {"<new>": {"source": {"kind": "zero"}}}}
+    assert _built(tmp_path, config)["lm_head.weight"][3].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_an_adapter_on_the_base_needs_no_merged_copy(tmp_path: Path) -> None:

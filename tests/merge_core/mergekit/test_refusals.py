@@ -8,6 +8,7 @@ import yaml
 
 from merge_core.errors import InputError, MalformedError, RecipeError, UnsupportedError
 from merge_core.mergekit import is_mergekit, read_yaml, translate
+from merge_core.mergekit.methods import PEERS
 from merge_core.recipe import Recipe
 
 TIES: dict[str, Any] = {
@@ -129,6 +130,33 @@ def test_what_has_no_effect_is_said() -> None:
     )
 
 
+def test_a_file_may_repeat_itself_as_yaml_can() -> None:
+    text = """
+merge_method: ties
+base_model: base
+models:
+- {model: a, parameters: &same {weight: 2, density: 0.5}}
+- {model: b, parameters: *same}
+- {model: c, parameters: {<<: *same, weight: 3}}
+"""
+    ingredients = read_yaml(text.encode()).recipe.ingredients
+    assert [entry.weight for entry in ingredients] == [2.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [*a]",
+        "merge_method: &a {<<: *a}",
+        "<<: 3",
+        "a: &a [" + "1," * 99 + "]\nb: &b [" + "*a," * 99 + "]\nc: &c [" + "*b," * 99 + "]\nd: [" + "*c," * 99 + "]",
+    ],
+)
+def test_a_file_that_repeats_itself_without_end_is_refused(text: str) -> None:
+    with pytest.raises(MalformedError):
+        read_yaml(text.encode())
+
+
 def test_our_recipes_are_not_taken_for_mergekits() -> None:
     recipe = {"method": "linear", "ingredients": [{"source": "a"}]}
     assert not is_mergekit(recipe)
@@ -152,6 +180,21 @@ def test_junk_in_any_place_is_a_recipe_or_a_named_refusal(config: dict[str, Any]
         refused = _refusal(_changed(config, place, junk))
         assert refused is None or refused.where
         assert len(str(refused)) < 1000
+
+
+VALUES = [None, True, -1, 0.5, "1e-3", "x", [], [0, 1], [True, False], {"value": [1, 2]}, float("nan"), 10**60]
+EVERY = sorted({name for peer in PEERS.values() for name in (*peer.shared, *peer.each, *peer.idle, "weight")})
+
+
+@pytest.mark.parametrize("method", PEERS)
+def test_any_value_of_any_parameter_is_a_recipe_or_a_named_refusal(method: str) -> None:
+    models = [{"model": name, "parameters": {"weight": 1} if PEERS[method].weighted else {}} for name in ("a", "b")]
+    config = {"merge_method": method, "base_model": "base", "models": models}
+    for place in (("parameters",), ("models", 0, "parameters")):
+        for name in EVERY:
+            for value in VALUES:
+                refused = _refusal(_changed(config, (*place, name), value))
+                assert refused is None or refused.where
 
 
 def _refusal(config: object) -> InputError | None:
