@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check openapi bench clean
+.PHONY: help demo serve test check openapi bench fuzz clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ openapi: $(VENV)/.ready  ## write openapi.yaml anew
 
 bench: $(VENV)/.ready  ## speed and memory against plain torch and a file copy, in one run
 	$(BIN)/python -m tests.benchmarks
+
+fuzz: $(VENV)/.ready  ## ten minutes of bent files against every reader and codec, guided by coverage (Linux)
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds 600
 
 clean:  ## remove the environment and what the demo and the service wrote
 	rm -rf $(VENV) var demo-output

@@ -45,6 +45,12 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
 }
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 IGNORED = ("PROTO", "FRAME")
+MEMO = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET")
+STEPS = """
+    MARK POP POP_MARK DUP TUPLE LIST DICT APPEND APPENDS SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID
+    """.split()  # noqa: SIM905 - a list of sixteen quoted names is harder to read
+OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+KNOWN = frozenset(("STOP", *PUSHES, *CONSTANTS, *TUPLES, *IGNORED, *MEMO, *STEPS))
 
 
 def interpret(data: bytes, file: str, persistent: Persistent, start: int = 0) -> tuple[Any, int]:
@@ -59,18 +65,39 @@ def interpret(data: bytes, file: str, persistent: Persistent, start: int = 0) ->
     stream.seek(start)
     machine = _Machine(file, persistent)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count > MOST_OPCODES:
-                raise FileError("the pickle is too long", where=file, expected=f"at most {MOST_OPCODES} steps")
-            if opcode.name == "STOP":
+        for _ in range(MOST_OPCODES):
+            name, argument = _next(stream, file)
+            if name == "STOP":
                 return machine.pop(), stream.tell()
-            machine.step(opcode.name, argument)
-            if opcode.name in SMALL:
+            machine.step(name, argument)
+            if name in SMALL:
                 stream.seek(machine.push_run(data, stream.tell()))
     except (ValueError, IndexError, OverflowError) as error:
         # pickletools' own words for a cut or malformed argument.
         raise FileError("the pickle is broken", where=file, found=str(error)[:200]) from error
-    raise FileError("the pickle is broken", where=file, found="no end", expected="STOP")
+    raise FileError("the pickle is too long", where=file, expected=f"at most {MOST_OPCODES} steps")
+
+
+def _next(stream: io.BytesIO, file: str) -> tuple[str, Any]:
+    """The next opcode and its argument. Raises ValueError for none, UnsupportedError for one that does more."""
+    opcode = OPCODES.get(stream.read(1).decode("latin-1"))
+    if opcode is None:
+        raise ValueError("no opcode")
+    name = opcode.name
+    if name not in KNOWN:
+        message, expected = "the pickle does more than hold data", "tensors in dicts, lists and tuples"
+        raise UnsupportedError(message, where=file, found=f"opcode {name}", expected=expected)
+    if name in ("GLOBAL", "STRING"):
+        return name, f"{_line(stream)} {_line(stream)}" if name == "GLOBAL" else _line(stream).strip("'\"")
+    return name, opcode.arg.reader(stream) if opcode.arg is not None else None
+
+
+def _line(stream: io.BytesIO) -> str:
+    """Text up to the end of the line. pickletools would warn of escapes, which no name has."""
+    text = stream.readline()
+    if not text.endswith(b"\n") or b"\\" in text:
+        raise ValueError("a text without an end, or with escapes")
+    return text[:-1].decode("ascii")
 
 
 class _Machine:
@@ -132,17 +159,15 @@ class _Machine:
         self._stack.append(argument)
 
     def _remember(self, name: str, argument: Any) -> None:
+        """What is left are the opcodes of the memo."""
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):
             self._memo[argument] = self._top()
         elif name == "MEMOIZE":
             self._memo[len(self._memo)] = self._top()
-        elif name in ("GET", "BINGET", "LONG_BINGET"):
+        else:
             if argument not in self._memo:
                 raise self._broken(f"no memo {argument}")
             self._stack.append(self._memo[argument])
-        else:
-            message, expected = "the pickle does more than hold data", "tensors in dicts, lists and tuples"
-            raise UnsupportedError(message, where=self._file, found=f"opcode {name}", expected=expected)
 
     def _mark(self, _: Any) -> None:
         if len(self._marked) >= MOST_DEPTH:
