@@ -6,7 +6,7 @@ from app.jobs.perform import Work
 from app.jobs.staging import close_attempt, open_attempt
 from app.memory import PROCESS_BYTES, threads_within
 from app.store.records import EVERYBODY, Composition, FileEntry
-from app.store.resolve import StoreResolve
+from app.store.resolve import PlanningResolve, StoreResolve
 from app.store.surveys import KeptSurveys
 from app.store.uploads import Announce
 from merge_core.errors import ConflictError, NotFoundError
@@ -19,7 +19,7 @@ from merge_core.recipe import Recipe
 def build_shard(work: Work) -> None:
     """One shard, as a blob. Nothing is written where it could be taken for a finished file."""
     composition = _composition(work)
-    plan = _plan(work, composition)
+    plan = _plan(composition, work, StoreResolve(work.store, work.blobs, EVERYBODY))
     shard = int(work.job.payload["shard"])
     folder = open_attempt(work.settings, work.job.id)
     try:
@@ -45,7 +45,7 @@ def build_shard(work: Work) -> None:
 def finish_composition(work: Work) -> None:
     """Shards and side files become one commit of the composition's repo."""
     composition = _composition(work)
-    plan = _plan(work, composition)
+    plan = _plan(composition, work, PlanningResolve(work.store, work.blobs, EVERYBODY))
     shards = [shard.result or {} for shard in work.store.shards_of(work.job.id)]
     files = [FileEntry(result["path"], result["sha256"], result["size"]) for result in shards]
     errors = {name: error for result in shards for name, error in result.get("relative_errors", {}).items()}
@@ -65,9 +65,8 @@ def _composition(work: Work) -> Composition:
     return composition
 
 
-def _plan(work: Work, composition: Composition) -> Plan:
+def _plan(composition: Composition, work: Work, resolve: StoreResolve) -> Plan:
     """The plan anew, from the resolved recipe: as it is cheap, none is kept. It must be the one that was accepted."""
-    resolve = StoreResolve(work.store, work.blobs, EVERYBODY)
     plan = make_plan(Recipe.parse(composition.recipe), resolve, work.settings.build_bytes, PROCESS_BYTES)
     if plan.digest != composition.digest:
         raise ConflictError(

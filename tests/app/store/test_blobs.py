@@ -153,12 +153,14 @@ def test_an_upload_in_parts_that_does_not_match_starts_anew(blobs: Blobs, settin
 
 
 def test_two_requests_do_not_write_to_one_upload(blobs: Blobs) -> None:
-    with (
-        blobs.resume_upload("me", DIGEST, len(DATA)) as upload,
-        pytest.raises(ConflictError),
-        blobs.resume_upload("me", DIGEST, len(DATA)),
-    ):
-        upload.write(b"never")
+    with blobs.resume_upload("me", DIGEST, len(DATA)) as upload:
+        upload.write(DATA[:1000])
+        for _ in range(2):
+            with pytest.raises(ConflictError):
+                blobs.resume_upload("me", DIGEST, len(DATA))
+        blobs.clean_uploads()
+        upload.write(DATA[1000:])
+        assert upload.finish() == (DIGEST, len(DATA)), "who came second took nothing from who came first"
 
 
 def test_uploads_of_yesterday_are_removed_and_those_of_today_stay(blobs: Blobs, settings: Settings) -> None:
