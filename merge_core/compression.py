@@ -8,6 +8,7 @@ from typing import Any
 from kernels.gap_code import entropy_bits
 from merge_core.deltas import Ternary
 from merge_core.errors import RecipeError
+from merge_core.formats import read
 from merge_core.formats.peft_config import CONFIG
 from merge_core.formats.ternary import FILE, open_ternary
 from merge_core.outputs.compeft import Compeft
@@ -20,20 +21,21 @@ FP16_BYTES = 2
 
 
 def compression_recipe(
-    source: str, files: Mapping[str, object], base: str | None, output: Mapping[str, Any]
+    source: str, kind: str, files: Mapping[str, object], base: str | None, output: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The recipe, as data, that compresses `source`: an adapter's own tensors, or what other files say of `base`.
 
-    A field of `output` that is None is left to its default. Raises RecipeError where a base is needed and not given.
+    `kind` is what its files were found to be, base (a full model) or delta. Raises RecipeError where a base is
+    needed and not given.
     """
-    wish = {"kind": "ternary"} | {field: value for field, value in output.items() if value is not None}
-    recipe = {"method": "passthrough", "ingredients": [{"source": source}], "output": wish}
+    wish = {"kind": "ternary", **output}
+    recipe: dict[str, Any] = {"method": "passthrough", "ingredients": [{"source": source}], "output": wish}
     if CONFIG in files:
         return recipe
     if base is None:
         message, expected = "a delta of weights is one of a base", "the base's name; only a PEFT adapter needs none"
         raise RecipeError(message, where="base", found="nothing", expected=expected)
-    return recipe | {"base": base, "method": "task_arithmetic"}
+    return recipe | {"base": base, "method": "passthrough" if kind == "base" else "task_arithmetic"}
 
 
 def plan_compression(
@@ -45,8 +47,9 @@ def plan_compression(
     spent_bytes: int = 0,
 ) -> Plan:
     """The plan that writes the ternary file of `source`."""
-    recipe = Recipe.parse(compression_recipe(source, resolve(source).files, base, output))
-    return make_plan(recipe, resolve, memory_bytes, spent_bytes)
+    files = resolve(source).files
+    recipe = compression_recipe(source, read(files).kind, files, base, output)
+    return make_plan(Recipe.parse(recipe), resolve, memory_bytes, spent_bytes)
 
 
 def describe_compression(folder: Path, plan: Plan) -> dict[str, Any]:

@@ -55,5 +55,5 @@ def compressed(
     repo = pot.store.get_repo(*delta.repo.split("/", 1))
     assert repo is not None, "a delta that is read has its repo"
     files = {entry.path: entry for entry in pot.store.tree(pot.store.resolve_revision(repo, delta.commit))}
-    recipe = compression_recipe(f"{delta.repo}@{delta.commit}", files, wish.base, wish.output())
+    recipe = compression_recipe(f"{delta.repo}@{delta.commit}", delta.kind, files, wish.base, wish.output())
     return compose(pot, token, wish.name, recipe, response)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from kernels.all_finite import all_finite
 from merge_core.errors import FileError, UnsupportedError
+from merge_core.formats import ternary
 from merge_core.formats.artefact import Artefact
 from merge_core.formats.reading import reader_of
 from merge_core.formats.safetensors_file import open_tensors, read_json
@@ -42,6 +43,8 @@ def check_file(name: str, path: Path) -> None:
     if name.endswith(".safetensors"):
         for stored in open_tensors(path, name).values():
             _check_finite(stored)
+        if name == ternary.FILE:
+            ternary.check_ternary(path)
     elif PurePosixPath(name).name in OBJECTS:
         read_json(path, name)
 
