@@ -76,8 +76,11 @@ def _sparse(name: str, encoding: Mapping[str, Any], values: StoredTensor) -> Spa
 
 def _steps(steps: object, where: str) -> Indices:
     """The steps as int64, none of them back: so a sum too large for 64 bits shows as a negative one."""
-    if not isinstance(steps, list) or not all(type(step) is int and 0 <= step < MOST_ELEMENTS for step in steps):
-        raise FileError("index_steps are malformed", where=where, expected="a list of integers from 0 below 2^60")
+    malformed = FileError("index_steps are malformed", where=where, expected="a list of integers from 0 below 2^60")
+    if not isinstance(steps, list) or set(map(type, steps)) - {int}:
+        raise malformed
+    if steps and (min(steps) < 0 or max(steps) >= MOST_ELEMENTS):
+        raise malformed
     return np.array(steps, dtype=np.int64)
 
 

@@ -1,6 +1,7 @@
 """What arrives at the door: is a file sound, and what do a repo's files amount to."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -12,11 +13,15 @@ from merge_core.formats.artefact import Artefact
 from merge_core.formats.reading import reader_of
 from merge_core.formats.safetensors_file import open_tensors, read_json
 from merge_core.formats.statistics import check_statistics
+from merge_core.formats.torch_file import open_pickled
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
 
 OBJECTS = ("config.json", "adapter_config.json", "model.safetensors.index.json")
 """The JSON files that readers rely on: each must be an object."""
+
+WEIGHT_PICKLES = ("pytorch_model.bin", "adapter_model.bin", "pytorch_lora_weights.bin")
+"""Pickles that hold tensors by name; any other may be of anything, and is kept as it is."""
 
 SCAN = 1 << 20
 """Elements checked at a time, so that a scan keeps little in memory."""
@@ -47,6 +52,15 @@ def check_file(name: str, path: Path) -> None:
             ternary.check_ternary(path)
     elif PurePosixPath(name).name in OBJECTS:
         read_json(path, name)
+    elif PurePosixPath(name).name in WEIGHT_PICKLES:
+        _check_pickled(name, path)
+
+
+def _check_pickled(name: str, path: Path) -> None:
+    """One that holds more than tensors is kept, never loaded, and said to be no more than a file."""
+    with suppress(UnsupportedError):
+        for stored in open_pickled(path, name).values():
+            _check_finite(stored)
 
 
 def _check_finite(stored: StoredTensor) -> None:

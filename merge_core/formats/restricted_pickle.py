@@ -23,6 +23,9 @@ SMALL = ("BININT1", "BININT2", "BININT")
 """Integers of 1, 2 and 4 bytes. A sparse fine-tune has a list of millions of them, which are read in one go."""
 WIDTHS = {0x4B: 1, 0x4D: 2, 0x4A: 4}
 """Opcode → bytes of its integer."""
+BYTE = b"K"
+WINDOW = 128
+"""Bytes in which integers of one byte are looked for together."""
 
 Persistent = Callable[[object], Any]
 """Makes a storage of a persistent id."""
@@ -142,10 +145,16 @@ class _Machine:
 
     def push_run(self, data: bytes, at: int) -> int:
         """Push the integers that follow each other from `at` on; where they end."""
-        push, end = self._stack.append, len(data)
+        end = len(data)
         while at < end and (width := WIDTHS.get(data[at], 0)) and at + width < end:
-            push(int.from_bytes(data[at + 1 : at + 1 + width], "little", signed=width == 4))
-            at += 1 + width
+            if width == 1:
+                codes = data[at : min(at + WINDOW, end - 1) : 2]
+                count = len(codes) - len(codes.lstrip(BYTE))
+                self._stack.extend(data[at + 1 : at + 2 * count : 2])
+                at += 2 * count
+            else:
+                self._stack.append(int.from_bytes(data[at + 1 : at + 1 + width], "little", signed=width == 4))
+                at += 1 + width
         return at
 
     def pop(self) -> Any:

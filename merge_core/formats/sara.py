@@ -21,7 +21,7 @@ from merge_core.errors import FileError, StockpotError, UnsupportedError
 from merge_core.formats.artefact import Artefact
 from merge_core.formats.entries import Base, check_values
 from merge_core.formats.torch_file import open_torch_file
-from merge_core.formats.weights_file import lone_weights
+from merge_core.formats.weights_file import LEADERS, lone_weights
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
 
@@ -35,7 +35,7 @@ Vectors = Mapping[int, StoredTensor]
 
 def recognises(files: FileTree) -> bool:
     file = lone_weights(files)
-    if file is None or file.endswith(".safetensors"):
+    if file is None or file in LEADERS or file.endswith(".safetensors"):
         return False
     try:
         content = open_torch_file(files[file], file).content

@@ -31,10 +31,15 @@ def present(files: FileTree, stem: str) -> str | None:
     return next((stem + ending for ending in (".safetensors", ".bin") if stem + ending in files), None)
 
 
+NO_WEIGHTS = ("pytorch_diff.bin", "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+"""Pickles with a meaning of their own, that are no state dict."""
+
+
 def lone_weights(files: FileTree) -> str | None:
     """The only safetensors file of the folder itself, or the only pickle where there is no safetensors file at all."""
     safe = [name for name in files if name.endswith(".safetensors")]
-    found = [name for name in safe or files if "/" not in name and name.endswith((".safetensors", *PICKLES))]
+    named = [name for name in safe or files if "/" not in name and name.endswith((".safetensors", *PICKLES))]
+    found = [name for name in named if name not in NO_WEIGHTS]
     return found[0] if len(found) == 1 else None
 
 

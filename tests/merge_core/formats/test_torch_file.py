@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from merge_core.errors import FileError, InputError, UnsupportedError
 from merge_core.formats import read
+from merge_core.formats.inspection import check_file
 from merge_core.formats.torch_file import open_pickled, open_torch_file
 from merge_core.sources import folder_source
 from tests.merge_core.building import built, mix, raw, write_model
@@ -75,6 +76,23 @@ def test_numpy_scalars_sizes_and_lists_are_values(tmp_path: Path) -> None:
         "size": (2, 3),
         "t": (None, "x"),
     }
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_long_lists_of_integers_of_every_width_come_back(zipped: bool, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    edges = [0, 1, 75, 77, 74, 255, 256, 65535, 65536, -1, -(2**31), 2**31 - 1, 2**31, 2**62]
+    numbers = random.choice(edges, 3000).tolist() + list(range(500)) + [7]
+    content = open_torch_file(saved(tmp_path / "x", [numbers, numbers[:1], numbers[-9:]], zipped)).content
+    assert content == [numbers, numbers[:1], numbers[-9:]]
+
+
+def test_pickled_weights_are_checked_at_the_door_and_others_kept(tmp_path: Path) -> None:
+    bad = {"w": torch.tensor([1.0, float("nan")])}
+    with pytest.raises(FileError, match=r"adapter_model\.bin: tensor 'w': a value is not finite"):
+        check_file("adapter_model.bin", saved(tmp_path / "one", bad))
+    check_file("training_args.bin", saved(tmp_path / "two", bad))
+    check_file("pytorch_model.bin", saved(tmp_path / "three", {"w": Evil(os.system, "false")}))
 
 
 def test_a_pickled_checkpoint_merges_as_its_safetensors_twin(tmp_path: Path) -> None:
