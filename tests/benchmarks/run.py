@@ -15,6 +15,7 @@ from tests.benchmarks.merges import COPY, FLOOR, MERGES, OURS, Bench, Merge, cho
 from tests.benchmarks.models import TINY, Shape, make_models
 from tests.benchmarks.peer import Peer, install_peer
 from tests.benchmarks.table import Row, StartUps, kernel_rows, task_rows
+from tests.benchmarks.ternary import code_lines, expert_tasks
 
 Say = Callable[[str], None]
 
@@ -60,7 +61,16 @@ def _measure_all(settings: Settings, merges: list[Merge], work: Path, say: Say) 
     yield rows
     for merge in merges:
         yield _contest(Bench(settings.shape, models, work, peer).task(merge), settings, start_ups, say)[0]
+    if settings.methods is None:
+        yield from _ternary(Bench(settings.shape, models, work, peer), settings, start_ups, say)
     yield _kernels(say)
+
+
+def _ternary(bench: Bench, settings: Settings, start_ups: StartUps, say: Say) -> Iterator[list[Row]]:
+    for line in code_lines():
+        say(line)
+    for task in expert_tasks(bench, say):
+        yield _contest(task, settings, start_ups, say)[0]
 
 
 def _peer(settings: Settings, say: Say) -> Peer | None:

@@ -3,6 +3,7 @@
 import fcntl
 import io
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from tests.benchmarks.models import FULL, QUICK, TINY, make_models, weights
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.run import Settings, run
 from tests.benchmarks.table import Row, as_data, print_table, task_rows, wall
+from tests.benchmarks.ternary import code_lines, expert_tasks
 
 MIB = 1 << 20
 SIZE = 200 * MIB
@@ -219,6 +221,22 @@ def test_every_kernel_is_timed_beside_its_definition() -> None:
     speeds = kernel_speeds(rounds=1)
     assert len(speeds) >= 15
     assert all(speed.kernel_s > 0 and speed.reference_s > 0 and speed.moved_bytes > 0 for speed in speeds)
+
+
+def test_the_lines_on_ternary_code_have_its_bytes_against_the_entropy() -> None:
+    *cold, hot = code_lines()
+    above = [float(re.findall(r"([\d.-]+)% above", line)[0]) for line in cold]
+    assert len(above) == 5
+    assert max(above) < 2
+    assert "GB/s" in hot
+
+
+def test_experts_are_put_on_a_base_beside_a_copy_of_it(tmp_path: Path) -> None:
+    models = make_models(TINY, tmp_path)
+    tasks = list(expert_tasks(Bench(TINY, models[:2], tmp_path, None), lambda line: None))
+    assert [contestant.name for contestant in tasks[0].contestants] == ["stockpot", "cp"]
+    outcomes = compete(tasks[1], Terms(0, tmp_path, 120))
+    assert [outcome.failure for outcome in outcomes.values()] == [None, None]
 
 
 def test_a_busy_machine_and_a_small_memory_are_warned_of() -> None:
