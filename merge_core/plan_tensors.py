@@ -14,6 +14,7 @@ from merge_core.planned import AnyBase, Copy, Input, Merge, TensorPlan
 from merge_core.recipe import Recipe
 from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import BY_LABEL, DType, TensorSpec
+from merge_core.vocabulary.embeddings import is_called_tokenwise
 
 __all__ = ["AnyBase", "Copy", "Input", "Merge", "TensorPlan", "TensorPlanner"]
 
@@ -101,13 +102,13 @@ class TensorPlanner:
         if delta is None:
             return self._left_out(entry, name, frame)
         if delta.shape != frame.shape:
-            found = f"{list(delta.shape)} in {entry.label}"
-            raise RecipeError(
-                "shapes differ",
-                where=f"tensor '{name}'",
-                found=found,
-                expected=f"{list(frame.shape)} as in {self._frame_label()}",
+            found, expected = (
+                f"{list(delta.shape)} in {entry.label}",
+                f"{list(frame.shape)} as in {self._frame_label()}",
             )
+            if is_called_tokenwise(name) and delta.shape[1:] == frame.shape[1:]:
+                expected += ", or a wish such as tokenizer: {source: union}"
+            raise RecipeError("shapes differ", where=f"tensor '{name}'", found=found, expected=expected)
         if isinstance(delta, Replacement):
             _check_mergeable(replace(delta.stored.spec, name=name), entry.label)
         return delta

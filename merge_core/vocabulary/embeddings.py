@@ -28,6 +28,11 @@ def is_tokenwise(stored: StoredTensor, name: str, rows: int) -> bool:
     shape = stored.spec.shape
     if not shape or shape[0] != rows or not prod(shape) or not stored.spec.dtype.mergeable:
         return False
+    return is_called_tokenwise(name)
+
+
+def is_called_tokenwise(name: str) -> bool:
+    """True for names that embeddings and heads have, and no layer's or position's tensor."""
     is_outside = layer_of(name) is None and _TOKENWISE.search(name) and not _OTHERWISE.search(name)
     return bool(is_outside or _INPUT.search(name))
 
