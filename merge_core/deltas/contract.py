@@ -13,6 +13,11 @@ Rows = NDArray[np.float32]
 Reads = Literal["element", "row", "matrix"]
 
 
+def unbounded() -> np.errstate:
+    """Arithmetic that may overflow without a word: the engine refuses what is not finite, and names the tensor."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 class Loader(Protocol):
     """A delta opened for reading; cheap to make, used by one thread, dropped after a run of chunks."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.storage import widen
-from merge_core.deltas.contract import Delta, Loader, Reads, Rows, fitted
+from merge_core.deltas.contract import Delta, Loader, Reads, Rows, fitted, unbounded
 from merge_core.stored import StoredTensor
 
 BLOCK = 1 << 18
@@ -66,7 +66,12 @@ class DecomposedLoader:
     def load_weight(self, out: Rows, start: int, base: Rows | None) -> None:
         assert base is not None, "planning refuses a decomposed delta without a base"
         self.added.load_delta(out, start, base)
-        out += base
+        with unbounded():
+            out += base
+            self._put_magnitudes(out, start)
+
+    def _put_magnitudes(self, out: Rows, start: int) -> None:
+        """Divide by the norms; a row of zeros has no direction, and the result is not finite."""
         row = prod(self.shape[1:])
         if self.axis == 0:
             direction = out.reshape(1, -1, row)
@@ -74,15 +79,14 @@ class DecomposedLoader:
         else:
             direction = out.reshape(-1, self.shape[1], prod(self.shape[2:]))
             magnitude = self.magnitude
-        # A row of zeros has no direction: the result is not finite, and refused by the engine.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            factor = magnitude / (np.sqrt(_squares(direction)) + self.epsilon)
-            direction *= factor.astype(np.float32)[None, :, None]
+        factor = magnitude / (np.sqrt(_squares(direction)) + self.epsilon)
+        direction *= factor.astype(np.float32)[None, :, None]
 
     def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
         assert base is not None, "planning refuses it without a base"
         self.load_weight(out, start, base)
-        out -= base
+        with unbounded():
+            out -= base
 
 
 def _squares(values: Rows) -> NDArray[np.float64]:

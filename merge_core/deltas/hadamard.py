@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 
 from kernels.low_rank_add import low_rank_add
-from merge_core.deltas.contract import Rows
+from merge_core.deltas.contract import Rows, unbounded
 from merge_core.deltas.product import Product
 
 
@@ -54,8 +54,9 @@ class HadamardLoader:
         other = np.zeros_like(out)
         for into, (up, down) in ((out, self.first), (other, self.second)):
             low_rank_add(into, down.shape[1], start, up, down, 1.0)
-        out *= other
-        out *= np.float32(self.scale)
+        with unbounded():
+            out *= other
+            out *= np.float32(self.scale)
 
 
 def flattens(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

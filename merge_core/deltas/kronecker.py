@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from merge_core.deltas.contract import Rows
+from merge_core.deltas.contract import Rows, unbounded
 from merge_core.deltas.hadamard import flattens
 from merge_core.deltas.low_rank import widened
 from merge_core.deltas.product import Product
@@ -42,7 +42,8 @@ class Kronecker:
         return replace(self, shape=shape) if flattens(self.shape, shape) else None
 
     def open(self) -> "KroneckerLoader":
-        first = _matrix(self.first) * np.float32(self.scale)
+        with unbounded():
+            first = _matrix(self.first) * np.float32(self.scale)
         return KroneckerLoader(first, _matrix(self.second))
 
 
@@ -67,7 +68,8 @@ class KroneckerLoader:
         columns = self.first.shape[1] * self.second.shape[1]
         rows = np.arange(start // columns, (start + out.size - 1) // columns + 1)
         outer, inner = np.divmod(rows, len(self.second))
-        product = self.first[outer][:, :, None] * self.second[inner][:, None, :]
+        with unbounded():
+            product = self.first[outer][:, :, None] * self.second[inner][:, None, :]
         offset = start - int(rows[0]) * columns
         out[:] = product.reshape(-1)[offset : offset + out.size]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from kernels.low_rank_add import low_rank_add
 from kernels.storage import widen
-from merge_core.deltas.contract import Reads, Rows
+from merge_core.deltas.contract import Reads, Rows, unbounded
 from merge_core.stored import StoredTensor
 
 Blocks = NDArray[np.float64]
@@ -25,12 +25,21 @@ class Cayley:
     most: float | None = None
 
     def rotations(self, skew: Blocks) -> Blocks:
+        """One for each block, not finite where numbers are too large for float64 or have no solution."""
+        with unbounded():
+            return self._rotations(skew)
+
+    def _rotations(self, skew: Blocks) -> Blocks:
         skew = skew if self.most is None else _shortened(skew, self.most / sqrt(len(skew)))
         one = np.broadcast_to(np.eye(skew.shape[-1]), skew.shape)
         if self.terms is not None:
             return _series(one, skew, self.terms)
         # X (I + Q) = I − Q, as (I + Q)ᵀ Xᵀ = (I − Q)ᵀ with Qᵀ = −Q.
-        return np.linalg.solve(one - skew, one + skew).astype(np.float64, copy=False).transpose(0, 2, 1)
+        try:
+            solved = np.linalg.solve(one - skew, one + skew)
+        except np.linalg.LinAlgError:
+            return np.full_like(skew, np.nan)
+        return solved.astype(np.float64, copy=False).transpose(0, 2, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +117,9 @@ class Butterfly:
     def open(self) -> "RotationLoader":
         count, blocks, side, _ = self.stored.spec.shape
         values = widen(self.stored.storage(), self.stored.spec.dtype.label).reshape(-1, side, side).astype(np.float64)
-        rotations = Cayley().rotations(0.5 * (values - values.transpose(0, 2, 1)))
+        with unbounded():
+            skew = 0.5 * (values - values.transpose(0, 2, 1))
+        rotations = Cayley().rotations(skew)
         factors = _rounded(rotations.transpose(0, 2, 1)).reshape(count, blocks, side, side)
         stages = tuple(
             Stage(factor, blocks, butterfly_order(blocks * side, blocks >> level, side // 2) if count > 1 else None)
@@ -170,13 +181,15 @@ class RotationLoader:
             rows = stage.apply(rows)
         if self.scales is not None:
             first = start // self.length
-            rows = rows * self.scales[first : first + len(rows), None]
+            with unbounded():
+                rows = rows * self.scales[first : first + len(rows), None]
         out[:] = rows.reshape(-1)
 
     def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
         assert base is not None, "planning refuses a rotation without a base"
         self.load_weight(out, start, base)
-        out -= base
+        with unbounded():
+            out -= base
 
 
 def _series(one: Blocks, skew: Blocks, terms: int) -> Blocks:
@@ -195,4 +208,5 @@ def _shortened(skew: Blocks, most: float) -> Blocks:
 
 
 def _rounded(factors: Blocks) -> Rows:
-    return np.ascontiguousarray(factors, dtype=np.float32)
+    with unbounded():
+        return np.ascontiguousarray(factors, dtype=np.float32)

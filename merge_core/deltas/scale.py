@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 
 from kernels.storage import widen
-from merge_core.deltas.contract import Rows
+from merge_core.deltas.contract import Rows, unbounded
 from merge_core.stored import StoredTensor
 
 
@@ -58,9 +58,11 @@ class ScaleLoader:
         place = element // self.inner % self.length
         if self.factors.size > self.length:
             place += element // self.group * self.length
-        np.multiply(base, self.factors[place], out=out)
+        with unbounded():
+            np.multiply(base, self.factors[place], out=out)
 
     def load_delta(self, out: Rows, start: int, base: Rows | None) -> None:
         assert base is not None, "planning refuses a scale without a base"
         self.load_weight(out, start, base)
-        out -= base
+        with unbounded():
+            out -= base

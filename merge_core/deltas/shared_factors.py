@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kernels.storage import widen
+from merge_core.deltas.contract import unbounded
 from merge_core.deltas.low_rank import LowRankLoader, widened
 from merge_core.stored import StoredTensor
 
@@ -42,7 +43,8 @@ class SharedFactors:
     def open(self) -> LowRankLoader:
         inner, outer = (widen(one.storage(), one.spec.dtype.label) for one in (self.inner, self.outer))
         inputs = self.shape[0 if self.transposed else 1]
-        up = widened(self.shared_b)[: outer.size] * outer[:, None]
-        down = widened(self.shared_a)[:, :inputs] * inner[:, None]
+        with unbounded():
+            up = widened(self.shared_b)[: outer.size] * outer[:, None]
+            down = widened(self.shared_a)[:, :inputs] * inner[:, None]
         left, right = (down.T, up.T) if self.transposed else (up, down)
         return LowRankLoader(np.ascontiguousarray(left), np.ascontiguousarray(right), 1.0)

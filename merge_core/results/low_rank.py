@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kernels.low_rank_add import low_rank_add
 from kernels.storage import narrow, widen
 from merge_core.deltas import Absent, LowRankLoader, Rows
+from merge_core.deltas.contract import unbounded
 from merge_core.plan_tensors import Merge
 from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
@@ -45,10 +46,11 @@ def result(ready: Ready) -> LowRankSum | None:
     is_low_rank = factors and len(factors) + absent == len(ready.loaders) and ready.merge.space == "delta"
     if coefficients is None or not is_low_rank or not isinstance(base, StoredTensor):
         return None
-    ups = [
-        np.float32(coefficient * np.float32(loader.scale)) * loader.up
-        for coefficient, loader in zip(coefficients, ready.loaders, strict=True)
-        if isinstance(loader, LowRankLoader)
-    ]
+    with unbounded():
+        ups = [
+            np.float32(coefficient * np.float32(loader.scale)) * loader.up
+            for coefficient, loader in zip(coefficients, ready.loaders, strict=True)
+            if isinstance(loader, LowRankLoader)
+        ]
     up, down = np.hstack(ups), np.vstack([loader.down for loader in factors])
     return LowRankSum(ready.merge, base, up, down, np.empty(ready.elements, np.float32), ready.room())

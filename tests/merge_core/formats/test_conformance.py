@@ -161,3 +161,19 @@ def test_half_precision_parts_are_multiplied_in_float32(kind: str, written_of: W
     full = changed(root, tmp_path / "full", lambda tensors: {k: t.bfloat16().float() for k, t in tensors.items()})
     one, other = merged(half, threads=1), merged(full, threads=2)
     assert all(torch.equal(one[name].float(), other[name].float()) for name in other)
+
+
+@of_every_kind
+def test_numbers_that_overflow_are_refused_with_the_tensor_and_no_warning(
+    kind: str, written_of: WrittenOf, tmp_path: Path
+) -> None:
+    """Warnings are errors here."""
+    root, _ = written_of(kind)
+    name = sorted(name for name in load_file(weights_of(root / "adapter")) if not _may_be_left_out(name))[-1]
+    copy = changed(root, tmp_path / "copy", lambda tensors: tensors | {name: torch.full_like(tensors[name], 3e38)})
+    try:
+        found = merged(copy)
+    except FileError as error:
+        assert re.search(r"tensor '.*': a (merged value is too large|value is not finite)", str(error))
+    else:
+        assert all(tensor.isfinite().all() for tensor in found.values())
