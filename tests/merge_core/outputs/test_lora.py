@@ -238,3 +238,21 @@ def test_a_value_that_is_not_finite_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"tensor 'a.weight': a value is not finite.*ingredient 0"):
         write(tmp_path, mix("m", base="base", method="task_arithmetic") | lora(2))
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_nested_recipe_is_cut_like_any_delta(tmp_path: Path) -> None:
+    names = tuned(tmp_path, llama, 2)
+    inner = mix(*names, base="base", method={"name": "slerp", "t": 0.3})
+    recipe = mix(base="base", method="task_arithmetic") | {"ingredients": [{"source": inner, "weight": 0.5}]}
+    folder = write(tmp_path, recipe | lora(rank=16))
+    found, wanted = as_peft_merges(pretrained(tmp_path), folder), built(tmp_path, recipe)
+    assert all(relative_rms(found[name], tensor) < 1e-6 for name, tensor in wanted.items())
+
+
+def test_a_result_that_is_the_base_is_an_adapter_without_parts(tmp_path: Path) -> None:
+    tuned(tmp_path, llama, 0)
+    folder = write(tmp_path, mix("base", base="base", method="passthrough") | lora(2))
+    before = load_file(tmp_path / "base" / "model.safetensors")
+    found = as_peft_merges(pretrained(tmp_path), folder)
+    assert read_errors(folder) == {}
+    assert all(torch.equal(found[name], tensor) for name, tensor in before.items())
