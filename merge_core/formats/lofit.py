@@ -69,7 +69,7 @@ def _nbytes(parts: Heads) -> int:
 
 def _settled(made: Artefact, layers: Mapping[str, Heads], whole: Mapping[str, StoredTensor], base: Base) -> Artefact:
     names = align(made.deltas, base)
-    deltas, created = dict(made.deltas), set(made.new_tensors)
+    deltas, created = dict(made.deltas), made.new_tensors - {f"{layer}.o_proj.weight" for layer in layers}
     for layer, parts in layers.items():
         name = f"{layer}.o_proj.weight"
         weight = whole.get(name) or base.get(names.get(name, ""))
@@ -82,8 +82,8 @@ def _settled(made: Artefact, layers: Mapping[str, Heads], whole: Mapping[str, St
         shift = multiplied(widened(weight), _vector(parts.get("v", {}), weight)[:, None]).reshape(-1)
         bias, added = _bias(names.get(name, name), f"{layer}.o_proj.bias", shift, weight, whole, base)
         deltas[bias] = added
-        created.add(bias)
-    return replace(made, deltas=deltas, new_tensors=frozenset(created), settle=None)
+        created |= {bias}
+    return replace(made, deltas=deltas, new_tensors=created, settle=None)
 
 
 def _bias(

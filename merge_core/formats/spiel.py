@@ -68,6 +68,8 @@ def _settled(
             return artefact.deltas[name]
         where = f"{WEIGHTS}: weight '{name[:200]}'"
         pair, spec = pending[name], stored.spec
+        if len(spec.shape) != 2:
+            raise FileError("only linear layers are adapted so", where=where, found=str(spec), expected="a matrix")
         return sparse_sum(
             stored_indices(pair[INDICES], where), as_stored_in(pair[VALUES], spec.dtype), spec.shape, where
         )

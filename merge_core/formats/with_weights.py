@@ -13,11 +13,14 @@ Tensors = Mapping[str, StoredTensor]
 def artefact(
     name: str, added: Mapping[str, Delta], whole: Tensors, tensors: Tensors, facts: Mapping[str, object]
 ) -> Artefact:
-    """The artefact of what is `added` to weights, the checkpoint's own `whole` ones where it has them."""
+    """The artefact of what is `added` to weights, the checkpoint's own `whole` ones where it has them.
+
+    A whole tensor may be new to the base (a head), one that is adapted may not: it would be a model of its own.
+    """
     deltas: dict[str, Delta] = {weight: Replacement(stored) for weight, stored in whole.items()}
     for weight, delta in added.items():
         deltas[weight] = on_top(weight, whole[weight], delta) if weight in whole else delta
-    return Artefact(name, "delta", deltas, tensors, frozenset(whole), facts=facts)
+    return Artefact(name, "delta", deltas, tensors, frozenset(whole.keys() - added.keys()), facts=facts)
 
 
 def on_top(weight: str, own: StoredTensor, delta: Delta) -> Composite:

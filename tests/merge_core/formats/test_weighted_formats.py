@@ -107,7 +107,7 @@ def test_a_lofit_head_that_the_projection_lacks_is_refused(head: int, size: int,
 
 def test_lofit_of_a_layer_that_the_base_lacks_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "base", {"l.self_attn.o_proj.weight": torch.ones(12, 12)})
-    write_state(tmp_path / "lofit", {"k.self_attn.attn_v.0": torch.ones(6)})
+    write_state(tmp_path / "lofit", {"l.other_attn.attn_v.0": torch.ones(6)})
     with pytest.raises(RecipeError, match="lands on no tensor"):
         planned(tmp_path, mix("lofit", **TASK))
 
