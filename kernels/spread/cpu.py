@@ -20,6 +20,16 @@ def _add(row: Any, total: Any, squares: Any) -> None:
 
 
 @inlined
+def _add_four(rows: Any, total: Any, squares: Any) -> None:
+    """The same in the same order: sums are read and written once, at nearly half the time."""
+    first, second, third, fourth = rows[0], rows[1], rows[2], rows[3]
+    for i in range(total.size):
+        a, b, c, d = np.float64(first[i]), np.float64(second[i]), np.float64(third[i]), np.float64(fourth[i])
+        total[i] = (((total[i] + a) + b) + c) + d
+        squares[i] = (((squares[i] + a * a) + b * b) + c * c) + d * d
+
+
+@inlined
 def _finish(count: Any, total: Any, squares: Any, out: Any) -> None:
     for i in range(out.size):
         value = count * squares[i] - total[i] * total[i]
@@ -29,13 +39,21 @@ def _finish(count: Any, total: Any, squares: Any, out: Any) -> None:
 
 @compiled
 def spread(table: Integers, models: int, out: Floats) -> None:
-    sums, floats = np.empty((2, STEP), np.float64), np.empty((2, STEP), np.float32)
+    sums, floats = np.empty((2, STEP), np.float64), np.empty((5, STEP), np.float32)
     for lo in range(0, out.size, STEP):
         part = out[lo : lo + STEP]
-        base, room = floats[0, : part.size], floats[1, : part.size]
-        total, squares = sums[0, : part.size], sums[1, : part.size]
+        base, total, squares = floats[4, : part.size], sums[0, : part.size], sums[1, : part.size]
         base_stretch(table, lo, base)
         sums[:] = 0.0
-        for model in range(models):
-            _add(stretch(table, model, lo, base, room), total, squares)
+        four = models // 4 * 4
+        for model in range(0, four, 4):
+            rows = (
+                stretch(table, model, lo, base, floats[0, : part.size]),
+                stretch(table, model + 1, lo, base, floats[1, : part.size]),
+                stretch(table, model + 2, lo, base, floats[2, : part.size]),
+                stretch(table, model + 3, lo, base, floats[3, : part.size]),
+            )
+            _add_four(rows, total, squares)
+        for model in range(four, models):
+            _add(stretch(table, model, lo, base, floats[0, : part.size]), total, squares)
         _finish(np.float64(models), total, squares, part)

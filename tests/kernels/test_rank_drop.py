@@ -98,3 +98,20 @@ def test_shares_that_are_no_range_are_refused(shares):
 def test_a_width_that_cuts_rows_is_refused(width):
     with pytest.raises(ValueError, match="width: found"):
         rank_drop(normal(1, 4), width, 0, "x", 0, (0.1, 0.2))
+
+
+@pytest.mark.parametrize("spacing", [2.0**-23, 2.0**-20, 2.0**-13])
+@pytest.mark.parametrize("shared", [1, 5, 60, 900])
+def test_magnitudes_that_differ_only_in_their_lowest_bits_are_ranked_by_them(spacing, shared):
+    random, width = np.random.default_rng(0), 2048
+    row = random.integers(1, 8, width).astype(np.float32)
+    row[random.choice(width, shared, replace=False)] = 1 + spacing * random.integers(0, 300, shared)
+    expected = reference.rank_drop(torch.from_numpy(row[None]), width, 7, "w", 0, (0.1, 0.9)).numpy()
+    assert same_bits(rank_drop(row[None], width, 7, "w", 0, (0.1, 0.9)), expected)
+
+
+@given(st.integers(2, 300), st.lists(st.floats(width=32), min_size=1, max_size=20), st.integers(0, 9))
+def test_any_floats_are_ranked_as_their_definition_says(width, values, seed):
+    row = np.random.default_rng(seed).choice(np.array(values, np.float32), width)[None]
+    expected = reference.rank_drop(torch.from_numpy(row), width, 7, "w", 0, (0.1, 0.9)).numpy()
+    assert same_bits(rank_drop(row, width, 7, "w", 0, (0.1, 0.9)), expected)
