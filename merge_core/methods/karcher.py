@@ -61,7 +61,7 @@ class Karcher(LinearCombination):
         for _ in range(self.max_iter):
             step = _pull(point, cosines, shares)
             size = _length(step, cosines)
-            if size < self.tol:
+            if size < self.tol or size == 0.0:
                 break
             point = np.cos(size) * point + np.sin(size) / size * step
             point /= _length(point, cosines)

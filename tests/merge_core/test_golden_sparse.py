@@ -45,7 +45,7 @@ def test_the_original_mask_in_place_of_our_draws_gives_what_dare_gives(name: str
 
 @pytest.mark.parametrize("name", cases("dare", "mag"))
 def test_breadcrumbs_without_outliers_is_what_mergelm_masks_by_magnitude(name: str, tmp_path: Path) -> None:
-    """It drops int(rate · n) entries, and rescales as if at random: here `scale`. Its rate 0 raises; ours drops none."""
+    """It drops int(rate · n) entries, and rescales as if at random: here `scale`. Its rate 0 raises."""
     case = Case(name)
     delta, rate = case.tensors["in.delta"], case.params["mask_rate"]
     write_model(tmp_path / "base", {"t": torch.zeros_like(delta)})

@@ -97,3 +97,8 @@ def test_what_has_no_defined_mean_is_refused():
         karcher(values, values, weights=(0.0, 0.0))
     with pytest.raises(RecipeError, match="base: this method reads the base; found nothing"):
         karcher(values, values, of="deltas")
+
+
+def test_a_mean_that_is_reached_exactly_stays_there_at_tolerance_zero():
+    first, second = torch.tensor([3.0, 4.0]), torch.tensor([1.0, -1.0])
+    torch.testing.assert_close(karcher(first, second, weights=(1.0, 0.0), tol=0.0), first)
