@@ -1,111 +1,74 @@
 """Random recipes over random small models: refused in planning, or carried out to the end."""
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-from hypothesis import event, given, settings
+import pytest
+from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
-from merge_core.errors import InputError
+from merge_core.errors import CapacityError, InputError
 from merge_core.execute import execute
+from merge_core.methods import METHODS, Method
 from merge_core.plan import Plan
-from tests.merge_core.building import loaded, planned, write_adapter, write_model
+from tests.merge_core.building import file_hashes, loaded, planned
+from tests.merge_core.random_recipes import Stock, recipes, stocks
 
-DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.bool, torch.float8_e4m3fn]
-SHAPES = [(2, 3), (3, 2), (4,), (), (0, 3), (1, 1), (2, 3, 1)]
-NAMES = ["a.weight", "b.weight", "b.bias", "ids", "head.weight"]
-ORDINARY = {"a.weight": ((2, 3), torch.float32), "b.weight": ((2, 3), torch.bfloat16), "b.bias": ((4,), torch.float32)}
+EXAMPLES = max(settings().max_examples // 5, 1)
+"""For each method; in all, some hundreds."""
 
-specs = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.sampled_from(SHAPES), st.sampled_from(DTYPES)), max_size=2)
-
-
-@st.composite
-def checkpoints(draw: st.DrawFn) -> dict[str, torch.Tensor]:
-    """Mostly the ordinary tensors, some of them changed, dropped or added, at times under a prefix."""
-    chosen = ORDINARY | draw(specs)
-    for name in draw(st.lists(st.sampled_from(NAMES), max_size=1)):
-        chosen.pop(name, None)
-    prefix, value = draw(st.sampled_from(["", "", "bert."])), draw(st.integers(-3, 3))
-    return {prefix + name: torch.full(shape, value).to(dtype) for name, (shape, dtype) in chosen.items()}
+FOUND = (Phase.explicit, Phase.generate)
+"""An example as it was found says enough; making it smaller can take minutes."""
 
 
-@st.composite
-def adapters(draw: st.DrawFn) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    rank, rows, columns = draw(st.sampled_from([(1, 2, 3), (2, 2, 3), (1, 4, 3)]))
-    modules = draw(st.lists(st.sampled_from(["a", "b", "bert.a", "ids"]), min_size=1, max_size=2, unique=True))
-    dtype = draw(st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
-    return {module: (torch.ones(rank, columns).to(dtype), torch.ones(rows, rank).to(dtype)) for module in modules}
-
-
-METHODS = st.sampled_from(
-    [
-        "linear",
-        "task_arithmetic",
-        "selma",
-        "ties",
-        {"name": "linear", "normalize": False},
-        {"name": "slerp", "t": 0.3},
-        {"name": "ties", "density": 0.4, "scope": "model"},
-        {"name": "ties", "density": 0.4, "convention": "original", "scope": "model", "aggregate": "max"},
-        {"name": "ties", "density": 0.0, "convention": "peft"},
-    ]
-)
-SOURCES = st.sampled_from(["m0", "m1", "m2", "lora"])
-RULES = st.fixed_dictionaries(
-    {"match": st.sampled_from(["*", "b.*", "ids", "head*"]), "take": st.sampled_from(["base", 0, 0, 1])}
-)
-
-
-def recipes(sources: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    ingredient = st.fixed_dictionaries({"source": sources}, optional={"weight": st.sampled_from([1.0, 0.5, -1.0, 0.0])})
-    return st.fixed_dictionaries(
-        {
-            "method": METHODS,
-            "base": st.sampled_from(["m0", "m0", "m1", "lora", None]),
-            "ingredients": st.lists(ingredient, min_size=1, max_size=3),
-        },
-        optional={
-            "scale": st.sampled_from([1.0, 0.5]),
-            "dtype": st.sampled_from(["same", "float32", "float16", "bfloat16"]),
-            "tensors": st.lists(RULES, max_size=2),
-            "output": st.sampled_from([{"max_shard_bytes": 1}, {"max_shard_bytes": 40}]),
-        },
-    )
-
-
-def _write(root: Path, models: list[dict[str, torch.Tensor]], adapter: dict[str, Any]) -> None:
-    for position, tensors in enumerate(models):
-        write_model(root / f"m{position}", tensors)
-    write_adapter(root / "lora", adapter)
-
-
-def _planned(root: Path, recipe: dict[str, Any]) -> Plan | None:
+def _planned(root: Path, recipe: dict[str, Any], memory_bytes: int | None) -> Plan | None:
     try:
-        return planned(root, recipe)
-    except InputError as error:
-        event(f"refused: {error.message[:40]}")
+        return planned(root, recipe, memory_bytes)
+    except (InputError, CapacityError) as error:
+        event(f"refused: {error.message[:60]}")
         return None
 
 
-@settings(max_examples=200)
-@given(
-    models=st.lists(checkpoints(), min_size=3, max_size=3),
-    adapter=adapters(),
-    recipe=recipes(SOURCES | recipes(SOURCES)),
-)
-def test_what_planning_accepts_is_carried_out(
-    models: list[dict[str, torch.Tensor]], adapter: dict[str, Any], recipe: dict[str, Any]
-) -> None:
+def check(stock: Stock, recipe: dict[str, Any], memory_bytes: int | None = None) -> None:
+    """Plan the recipe; where that succeeds, build it twice, and find what the plan has said, the same both times."""
     with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), models, adapter)
-        plan = _planned(Path(folder), recipe)
-        if plan is not None:
-            execute(plan, Path(folder) / "out", durable=False)
-            found = loaded(Path(folder) / "out")
-            event("carried out")
-            assert found.keys() == plan.tensors.keys()
-            assert {name: tuple(t.shape) for name, t in found.items()} == {
-                n: t.spec.shape for n, t in plan.tensors.items()
-            }
+        root = Path(folder)
+        stock.write(root)
+        plan = _planned(root, recipe, memory_bytes)
+        if plan is None:
+            return
+        json.dumps(plan.describe())
+        execute(plan, root / "one", threads=1, durable=False)
+        execute(plan, root / "two", threads=3, durable=False)
+        event(f"carried out: {recipe['output']['kind']}")
+        assert file_hashes(root / "one") == file_hashes(root / "two")
+        _compare(plan, root / "one")
+
+
+def _compare(plan: Plan, folder: Path) -> None:
+    """The files and tensors that the plan has announced; other kinds than checkpoints are known when written."""
+    assert {shard.name for shard in plan.shards} <= {path.name for path in folder.iterdir()}
+    if plan.recipe.output.kind == "checkpoint":
+        found = {name: tuple(tensor.shape) for name, tensor in loaded(folder).items()}
+        assert found == {name: tensor.spec.shape for name, tensor in plan.tensors.items()}
+        assert all((folder / shard.name).stat().st_size == shard.nbytes for shard in plan.shards)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.title())
+def test_what_planning_accepts_of_a_method_is_carried_out(method: type[Method]) -> None:
+    @settings(max_examples=EXAMPLES, phases=FOUND)
+    @given(stock=stocks(), recipe=recipes((method,)))
+    def carried_out(stock: Stock, recipe: dict[str, Any]) -> None:
+        check(stock, recipe)
+
+    carried_out()
+
+
+@settings(phases=FOUND)
+@given(stock=stocks(), recipe=recipes(), memory_bytes=st.sampled_from([1000, 1_000_000, 20_000_000, 10**9]))
+def test_what_planning_accepts_within_a_memory_is_carried_out(
+    stock: Stock, recipe: dict[str, Any], memory_bytes: int
+) -> None:
+    check(stock, recipe, memory_bytes)
