@@ -28,6 +28,13 @@ from merge_core.deltas import (
     fitted,
     reads_of,
 )
+from merge_core.deltas.masked import Masked
+from merge_core.deltas.masked_dense import MaskedDense
+from merge_core.deltas.row_slice import RowSlice
+from merge_core.deltas.signs import Signs
+from merge_core.deltas.sparse_sum import SparseSum
+from merge_core.deltas.summed import Summed
+from merge_core.deltas.triangular import Triangular
 from merge_core.stored import StoredTensor
 from merge_core.tensors import DType, TensorSpec, row_size
 
@@ -43,6 +50,23 @@ def low_rank(rows: int, columns: int, rank: int = 3, transposed: bool = False) -
     return LowRank(stored(rank, columns), stored(rows, rank, seed=1), 0.5, (rows, columns), transposed)
 
 
+def base_tensor(*shape: int) -> StoredTensor:
+    """The base that `base_of` gives a delta of this shape, for a delta that looks into it."""
+    values = np.random.default_rng(7).normal(size=prod(shape)).astype(np.float32)
+    return StoredTensor(TensorSpec("t", DType.F32, shape), values.view(np.uint8), "file")
+
+
+def small_entries() -> Masked:
+    base = base_tensor(12, 24)
+    return Masked.make(base, stored(int((np.abs(base.storage()) < np.float32(0.5)).sum())), 0.5)
+
+
+def packed(*shape: int) -> StoredTensor:
+    words = np.random.default_rng(3).integers(-(2**31), 2**31, prod(shape)).astype(np.int32)
+    return StoredTensor(TensorSpec("t", DType.I32, shape), words.view(np.uint8), "file")
+
+
+ENTRIES = SparseSum(np.arange(5, 288, 7), stored(41).storage(), (12, 24))
 ROWS = np.array([0, 3, 11], dtype=np.int64)
 PLAIN = LowRank(stored(3, 24), stored(12, 3, seed=1), 0.5, (12, 24))
 ACROSS = LowRank(stored(3, 12), stored(24, 3, seed=1), 0.5, (12, 24), transposed=True)
@@ -72,6 +96,13 @@ DELTAS: dict[str, Delta] = {
     "rotated blocks": BlockRotation(stored(6, 6), Cayley(), (12, 24)),
     "one rotation for all blocks": BlockRotation(stored(1, 6), Cayley(5), (12, 24), is_shared=True),
     "a butterfly": Butterfly(stored(2, 6, 4, 4), stored(12, 1), (12, 24)),
+    "added entries": ENTRIES,
+    "replaced small entries": small_entries(),
+    "entries behind a mask": MaskedDense(stored(12, 24), stored(12, 24, seed=1), 0.5),
+    "signs": Signs(packed(1, 12), 0.25),
+    "a sum": Summed((PLAIN, ENTRIES)),
+    "a diagonal between triangular factors": Triangular(base_tensor(12, 24), stored(5), 0.5, 0.2, "diagonal"),
+    "rows of a delta": RowSlice(Dense(stored(20, 24), 0.3), 4, 16),
     "a copy with a delta": Composite(Replacement(stored(12, 24)), PLAIN),
     "a copy with magnitudes": Composite(Replacement(stored(12, 24)), Decomposed(PLAIN, stored(12), 0)),
 }
