@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from merge_core.methods import AnyMethod
 from merge_core.recipe_errors import MOST_INGREDIENTS, misfit, validated
 from merge_core.recipe_rules import Number, Record, TensorRule, listed
-from merge_core.recipe_vocabulary import Tokenizer, Vocabulary
+from merge_core.recipe_vocabulary import EMBEDDINGS, Tokenizer, Vocabulary
 
 MOST_RULES = 10_000
 
@@ -157,7 +157,7 @@ class Recipe(Record):
     @classmethod
     def forms(cls) -> dict[str, type[Record]]:
         """What a source can be beside a name, by the tag of its form."""
-        return {"recipe": cls, "stack": Stack}
+        return {"recipe": cls, "stack": Stack, **EMBEDDINGS}
 
     @property
     def base_name(self) -> str | None:

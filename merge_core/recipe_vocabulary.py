@@ -37,6 +37,10 @@ class TokenEmbedding(Record):
         return self
 
 
+EMBEDDINGS: Mapping[str, type[Record]] = {"<TokenEmbedding>": TokenEmbedding, "<NoEmbedding>": NoEmbedding}
+"""What a token's source can be beside a name, by the tag of its form."""
+
+
 def _form(value: object) -> str:
     if isinstance(value, Record):
         return f"<{type(value).__name__}>"

@@ -16,6 +16,9 @@ PAIRS = "vocab.json"
 COMPILED = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json")
 MOST_BYTES = 200_000_000
 
+LARGEST = 1 << 22
+"""No vocabulary has so many tokens; a table of rows is made for each number up to the largest."""
+
 PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
 """How a token is added that nothing else is said of."""
 
@@ -46,20 +49,25 @@ def read_tokens(source: Source) -> Tokens | None:
     Raises FileError for files that make no sense, UnsupportedError for a tokenizer that is only compiled.
     """
     try:
+        return _read(source)
+    except FileError as error:
+        raise error.within(f"source '{source.name}'") from error
+
+
+def _read(source: Source) -> Tokens | None:
+    try:
         content = fast_tokenizer(source) if FAST in source.files else None
         words = _slow_words(source) if content is None else words_of(content)
         if words is None:
             return None
         added = _added(source, content or {})
         numbers = words | {token: int(entry["id"]) for token, entry in added.items()}
-        if min(numbers.values(), default=0) < 0:
-            raise ValueError("a number below 0")
+        if min(numbers.values(), default=0) < 0 or max(numbers.values(), default=0) > LARGEST:
+            raise ValueError("a number out of range")
         return Tokens(numbers, added)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        where = f"source '{source.name}': tokenizer"
-        raise FileError(
-            "not a vocabulary", where=where, found=type(error).__name__, expected="token to number"
-        ) from None
+        found, expected = type(error).__name__, f"tokens with numbers from 0 to {LARGEST}"
+        raise FileError("not a vocabulary", where="tokenizer", found=found, expected=expected) from None
 
 
 def fast_tokenizer(source: Source) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from merge_core.errors import InputError, StockpotError
 from merge_core.execute import execute
 from merge_core.plan_tensors import Merge
 from tests.merge_core.building import built, file_hashes, loaded, mix, planned, write_adapter
-from tests.merge_core.vocabulary.models import EMBEDDING, HEAD, LAYER, tokens_of, write
+from tests.merge_core.vocabulary.models import EMBEDDING, HEAD, LAYER, tokens_of, write, write_tokenizer
 
 
 @pytest.fixture
@@ -180,6 +180,63 @@ def test_float_types_and_shards_are_as_ever(root: Path, tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in found.values()} == {torch.bfloat16}
 
 
+def test_tokens_without_an_embedding_are_taken_out_of_the_base(tmp_path: Path) -> None:
+    write(tmp_path / "p", 1.0, "ab", rows=2)
+    write_tokenizer(tmp_path / "p", ["a", "b", "c", "ab", "ac"], ["<p>"], merges=[["a", "b"], "a c"])
+    write(tmp_path / "q", 2.0, "ad")
+    files = planned(tmp_path, _linear("p", "q")).side_files
+    assert tokens_of(files) == {"a": 0, "b": 1, "d": 2}
+    assert json.loads(files["tokenizer.json"])["model"]["merges"] == []
+    write_tokenizer(tmp_path / "p", ["a", "b", "c"], type="WordPiece")
+    with pytest.raises(InputError, match="BPE tokenizers only"):
+        planned(tmp_path, _linear("p", "q"))
+
+
+def test_every_file_that_lists_added_tokens_lists_the_new_ones(root: Path) -> None:
+    (root / "p" / "added_tokens.json").write_text("{}")
+    (root / "p" / "tokenizer_config.json").write_text('{"added_tokens_decoder": {}, "model_max_length": 9}')
+    files = planned(root, _linear("p", "q")).side_files
+    assert json.loads(files["added_tokens.json"]) == {"d": 3, "<q>": 4}
+    config = json.loads(files["tokenizer_config.json"])
+    assert config["model_max_length"] == 9
+    assert [config["added_tokens_decoder"][key]["content"] for key in ("3", "4")] == ["d", "<q>"]
+    assert [config["added_tokens_decoder"][key]["special"] for key in ("3", "4")] == [False, True]
+
+
+def test_tokenizers_of_other_kinds_are_read_and_not_added_to(root: Path) -> None:
+    (root / "same" / "tokenizer.json").unlink()
+    (root / "same" / "vocab.txt").write_text("c\u2028\nb\na\n", encoding="utf-8")
+    assert list(_rows(root, _linear("p", "same"))) == ["a", "b", "c", "c\u2028"]
+    assert _rows(root, _linear("p", "same"))["a"] == pytest.approx((1.00 + 8.02) / 2, abs=1e-5)
+    with pytest.raises(InputError, match="added to a tokenizer"):
+        planned(root, _linear("same", "p"))
+    (root / "same" / "vocab.txt").unlink()
+    (root / "same" / "tokenizer.model").write_bytes(b"compiled")
+    with pytest.raises(InputError, match="compiled"):
+        planned(root, _linear("p", "same"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        '{"model": null}',
+        '{"model": {"vocab": {"a": -1}}}',
+        '{"model": {"vocab": {"a": 1e3}}}',
+        '{"model": {"vocab": {"a": 99999999999}}}',
+        '{"model": {"vocab": [["a"]]}}',
+        '{"model": {"vocab": {}}, "added_tokens": [{"content": "a"}]}',
+        '{"model": {"vocab": {}}, "added_tokens": [3]}',
+        "[]",
+    ],
+)
+def test_a_vocabulary_that_makes_no_sense_is_refused(root: Path, content: str) -> None:
+    (root / "q" / "tokenizer.json").write_text(content)
+    with pytest.raises(InputError) as refused:
+        planned(root, _linear("p", "q"))
+    assert "q" in str(refused.value)
+
+
 TOKEN = {"kind": "model_token", "model": "p"}
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"sorce": "union"}, "tokenizer.sorce", "'source'"),
@@ -192,6 +249,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"tokens": [{"token": "z", "source": {**TOKEN, "token": "y"}}]}, "tokenizer.tokens[0].source", "none for"),
     ({"tokens": [{"token": "z", "source": {**TOKEN, "token_id": 3}}]}, "tokenizer.tokens[0].source", "number 3"),
     ({"tokens": [{"token": "z", "source": "lora"}]}, "source 'lora'", "no embeddings"),
+    ({"tokens": [{"token": "a", "source": {**TOKEN, "tokn": 1}}]}, "tokenizer.tokens[0].source.tokn", "'token'"),
+    ({"tokens": [{"token": "a", "source": {"kind": "zero", "x": 1}}]}, "tokenizer.tokens[0].source.x", "'kind'"),
     ({"tokens": {"z": {}}}, "tokenizer.tokens", "a list"),
     ({"base": "lora"}, "source 'lora'", "no embeddings"),
 ]  # fmt: skip
