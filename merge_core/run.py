@@ -15,6 +15,9 @@ from merge_core.plan_tensors import AnyBase, Merge
 from merge_core.results import Ready, Result, shortcut
 from merge_core.stored import StoredTensor
 
+UNKNOWN = object()
+"""The state of a run that nobody has asked for."""
+
 
 class Run:
     """The progress of one `Merge`; its nested merges have runs of their own."""
@@ -23,10 +26,21 @@ class Run:
         self.merge = merge
         self.is_delta_of_outer_base = merge.space == "delta" and merge.base is not None and merge.base is around
         self.weights = np.array(merge.weights, dtype=np.float32)
-        self.state: State = _settled(merge)
+        self._state: State = UNKNOWN
         own = merge.base if merge.method.bare else None
         self.inputs = [Run(entry, own) if isinstance(entry, Merge) else entry for entry in merge.inputs]
         self.base = Run(merge.base) if isinstance(merge.base, Merge) else merge.base
+
+    @property
+    def state(self) -> State:
+        """What the method knows so far: at first what it needs no survey for."""
+        if self._state is UNKNOWN:
+            self._state = _settled(self.merge)
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
 
     def nested(self) -> Iterator["Run"]:
         """This run and those inside it, the inner ones first: the order in which their surveys happen."""
@@ -62,8 +76,8 @@ class Run:
 
 
 def _settled(merge: Merge) -> State:
-    """The state that a method needs no survey for, where all inputs say how many entries they have."""
-    entries = [entry.count for entry in merge.inputs if isinstance(entry, (Absent, Ternary))]
+    """The state that a method needs no survey for, where all inputs know their entries."""
+    entries = [entry for entry in merge.inputs if isinstance(entry, (Absent, Ternary))]
     return merge.method.settled(entries, merge.spec.size) if len(entries) == len(merge.inputs) else None
 
 

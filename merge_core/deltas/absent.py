@@ -12,11 +12,15 @@ class Absent:
     shape: tuple[int, ...]
     kind = "absent"
     count = 0
+    value = 0.0
     nbytes = 0
     open_bytes = 0
 
     def open(self) -> "Absent":
         return self
+
+    def place_of(self, rank: int) -> int:
+        raise AssertionError("there is no entry")
 
     def load_weight(self, out: Rows, start: int, base: Rows | None) -> None:
         assert base is not None, "planning refuses an absent tensor without a base"

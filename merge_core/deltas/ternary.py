@@ -1,18 +1,22 @@
 """One value for a whole tensor, with a sign or 0 for each entry: what ComPEFT makes of a delta."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.gap_code import BLOCK, MOST_BYTES, Decoder
-from kernels.ternary import Planes, plane_bytes, unpack
+from kernels.ternary import Planes, plane_bytes, tally, unpack
 from merge_core.deltas.contract import Rows
 from merge_core.errors import FileError
 from merge_core.stored import StoredTensor
 
 Form = Literal["hot", "cold"]
+
+SOUGHT = 16 * BLOCK
+"""Elements whose entries are counted at a time when one is looked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +46,20 @@ class Ternary:
 
     def open(self) -> "TernaryLoader":
         return TernaryLoader(self)
+
+    def place_of(self, rank: int) -> int:
+        """The flat index of the `rank`-th entry that is not 0, counted from 1: of no more than `count`."""
+        loader, size, seen = self.open(), prod(self.shape), 0
+        for start in range(0, size, SOUGHT):
+            planes = loader.planes(start, min(SOUGHT, size - start))
+            run = slice(planes.start // 8, planes.start // 8 + plane_bytes(min(SOUGHT, size - start)))
+            part = Planes(planes.positive[run], planes.negative[run])
+            found = tally(part)
+            if seen + found.positive + found.negative >= rank:
+                entries = np.unpackbits(part.positive | part.negative, bitorder="little")
+                return start + int(np.flatnonzero(entries)[rank - seen - 1])
+            seen += found.positive + found.negative
+        raise AssertionError("a reader has counted the entries")
 
 
 class TernaryLoader:

@@ -8,7 +8,7 @@ calls `merge` on any chunk, in any order, and the bytes are the same.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,8 +102,25 @@ class Surveyed:
     blocks: range
 
 
+class Entries(Protocol):
+    """A delta that knows its entries other than 0, which all have the magnitude `value`."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def value(self) -> float: ...
+
+    def place_of(self, rank: int) -> int:
+        """The flat index of the `rank`-th entry, counted from 1."""
+
+
 class Method(BaseModel):
     """A merge method with its parameters; a subclass is one file in this folder plus one line in `__init__`.
+
+    A 0-d tensor is one element, and it and a 1-D tensor are one row; of a tensor without elements nothing is merged.
+    What a density of 0 or 1, a zero delta and one input give, a method's docstring says where it is not the base,
+    the base and that input.
 
     A survey runs `rounds` times over the tensor (`scope` tensor) or over every merged tensor (`scope` model).
     `survey` returns a partial for one chunk, and refuses values that it cannot count; the engine makes one total
@@ -174,11 +191,8 @@ class Method(BaseModel):
         """What merges the one delta that `joined` gives."""
         return self
 
-    def settled(self, most_entries: Sequence[int], size: int) -> State:
-        """The state, where it is known without a survey that inputs have at most so many finite entries that are not 0.
-
-        Asked for tensors whose inputs all say so; None where a survey is needed.
-        """
+    def settled(self, inputs: Sequence[Entries], size: int) -> State:
+        """The state, where inputs that know their entries settle it; None where a survey is needed."""
         return None
 
     def wants_round(self, round_: int, state: State) -> bool:

@@ -25,7 +25,17 @@ from kernels.kth_magnitude import (
     tie_counts,
 )
 from kernels.stored_rows import StoredRows
-from merge_core.methods.contract import Blocks, Both, Counts, Partial, Rows, Surveyed, Weights, refuse_not_finite
+from merge_core.methods.contract import (
+    Blocks,
+    Both,
+    Counts,
+    Entries,
+    Partial,
+    Rows,
+    Surveyed,
+    Weights,
+    refuse_not_finite,
+)
 
 ROUNDS = 3
 """Two that find the magnitudes, and one that finds where ties are cut off, for a search that `splits_ties`."""
@@ -42,23 +52,34 @@ class Search:
     low: Found | None = None
     magnitudes: Weights = field(default_factory=lambda: np.empty(0, dtype=np.float32))
     ties: Found | None = None
+    fixed: NDArray[np.int64] | None = None
+    """The cuts, where they are known without a survey."""
 
     @property
     def splits_ties(self) -> bool:
         """Whether of the entries equal to some threshold a part is kept, and it is not known yet which."""
-        return self.ties is None and self.low is not None and bool((self.low.ranks < self.low.held).any())
+        return (
+            self.ties is None
+            and self.fixed is None
+            and self.low is not None
+            and bool((self.low.ranks < self.low.held).any())
+        )
 
     def cuts(self, rows: Rows | StoredRows, start: int) -> NDArray[np.int64]:
         """The flat index of the last tie kept in each row, as far as this chunk can tell; UNCUT where all are."""
+        if self.fixed is not None:
+            return self.fixed
         if self.ties is None:
             return np.full(rows.shape[0], UNCUT, dtype=np.int64)
         return chunk_cuts(rows, start, self.magnitudes, self.ties.bins, self.ties.ranks)
 
 
-def everything(rows: int) -> Search:
-    """The search that keeps every entry of each row."""
-    none = Found(*(np.zeros(rows, dtype=np.int64) for _ in range(3)))
-    return Search(none, none, np.zeros(rows, dtype=np.float32))
+def first_entries(inputs: Sequence[Entries], kept: int) -> Search:
+    """The search whose `kept` largest of entries that all have one magnitude are the first of them."""
+    none = Found(*(np.zeros(len(inputs), dtype=np.int64) for _ in range(3)))
+    cuts = [UNCUT if entry.count <= kept else entry.place_of(kept) if kept else -1 for entry in inputs]
+    magnitudes = [0.0 if entry.count <= kept else entry.value if kept else np.inf for entry in inputs]
+    return Search(none, none, np.array(magnitudes, dtype=np.float32), fixed=np.array(cuts, dtype=np.int64))
 
 
 Searches = tuple[Search, ...]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from kernels.trim_elect import Elect, How, sign_balance, trim_elect
 from merge_core.methods import thresholds
-from merge_core.methods.contract import Chunk, Counts, Method, Partial, Rows, State, Surveyed, Weights
+from merge_core.methods.contract import Chunk, Counts, Entries, Method, Partial, Rows, State, Surveyed, Weights
 from merge_core.methods.thresholds import Searches, at_least
 
 Convention = Literal["stockpot", "original", "peft", "mergekit"]
@@ -20,12 +20,12 @@ Votes = Literal["total", "frequency"]
 class Trim:
     """What the surveys found: a threshold for each ingredient, and the sign that votes which cancel take.
 
-    `is_untrimmed` where no survey was needed to know that the trim takes nothing away.
+    `is_settled` where no survey was needed.
     """
 
     searches: Searches
     majority: int = 0
-    is_untrimmed: bool = False
+    is_settled: bool = False
 
 
 class Ties(Method):
@@ -74,14 +74,13 @@ class Ties(Method):
             return "frequency"
         return "weighted" if self.convention in ("stockpot", "mergekit") else "unweighted"
 
-    def settled(self, most_entries: Sequence[int], size: int) -> State:
-        is_untrimmed = self.density == 1.0 or (self.scope == "tensor" and max(most_entries) <= self.kept(size))
-        if self.convention == "original" or not is_untrimmed:
+    def settled(self, inputs: Sequence[Entries], size: int) -> State:
+        if self.convention == "original" or (self.scope == "model" and self.density < 1.0):
             return None
-        return Trim((thresholds.everything(len(most_entries)),), is_untrimmed=True)
+        return Trim((thresholds.first_entries(inputs, self.kept(size)),), is_settled=True)
 
     def wants_round(self, round_: int, state: State) -> bool:
-        if state is not None and state.is_untrimmed:
+        if state is not None and state.is_settled:
             return False
         return round_ < 2 or self.convention == "original" or state.searches[0].splits_ties
 

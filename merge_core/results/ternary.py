@@ -5,15 +5,17 @@ To the bit what the dense path gives. Deltas of other forms beside them are left
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.kth_magnitude import UNCUT
 from kernels.ternary import Planes, plane_bytes, signed_election, signed_sum
 from merge_core.deltas import Absent, TernaryLoader
 from merge_core.methods import Method, State, Weights
-from merge_core.methods.ties import Ties
+from merge_core.methods.ties import Ties, Trim
 from merge_core.plan_tensors import Merge
 from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
@@ -55,7 +57,31 @@ def result(ready: Ready) -> TernaryResult | None:
         loader.planes if isinstance(loader, TernaryLoader) else lambda start, size: Planes(nothing, nothing)
         for loader in loaders
     ]
-    return TernaryResult(merge, merge.base, experts, combine)
+    return TernaryResult(merge, merge.base, _trimmed(experts, ready.state), combine)
+
+
+def _trimmed(experts: list[Read], state: State) -> list[Read]:
+    """The experts as far as a trim keeps them: to the last of equal entries."""
+    if not isinstance(state, Trim):
+        return experts
+    cuts = state.searches[0].fixed
+    assert cuts is not None, "an election of bitplanes is settled"
+    return [
+        read if cut == UNCUT else partial(_read_to, read, int(cut)) for read, cut in zip(experts, cuts, strict=True)
+    ]
+
+
+def _read_to(read: Read, cut: int, start: int, size: int) -> Planes:
+    planes = read(start, size)
+    if start + size <= cut + 1:
+        return planes
+    first, lead = divmod(planes.start, 8)
+    end, lead_bit = divmod(lead + max(cut + 1 - start, 0), 8)
+    kept = np.zeros((2, plane_bytes(lead + size)), dtype=np.uint8)
+    for row, plane in zip(kept, planes[:2], strict=True):
+        row[: end + 1] = plane[first : first + end + 1]
+        row[end] &= (1 << lead_bit) - 1
+    return Planes(kept[0], kept[1], lead)
 
 
 def _sum(ready: Ready, values: Weights) -> Any:
@@ -67,14 +93,14 @@ def _sum(ready: Ready, values: Weights) -> Any:
 
 
 def _election(merge: Merge, weights: Weights, state: State, values: Weights) -> Any:
-    election, label = _untrimmed(merge.method, state), merge.spec.dtype.label
+    election, label = _choices(merge.method, state), merge.spec.dtype.label
     if election is None:
         return None
     return lambda base, planes: signed_election(base, planes, values, weights, label, merge.scale, *election)
 
 
-def _untrimmed(method: Method, state: State) -> Any:
-    """How an election that trims nothing is held."""
-    if not isinstance(method, Ties) or state is None or not state.is_untrimmed or method.aggregate == "max":
+def _choices(method: Method, state: State) -> Any:
+    """How the election is held, where no survey was needed for its trim."""
+    if not isinstance(method, Ties) or state is None or not state.is_settled or method.aggregate == "max":
         return None
     return method.choices(state)

@@ -69,7 +69,9 @@ def test_a_merge_of_ternary_experts_is_that_of_dense_ones_bit_for_bit(
     assert all(raw(fast[name]) == raw(dense[name]) for name in dense)
 
 
-@pytest.mark.parametrize("method", ["task_arithmetic", {"name": "ties", "density": 0.3}])
+@pytest.mark.parametrize(
+    "method", ["task_arithmetic", {"name": "ties", "density": 0.3}, {"name": "ties", "density": 0.2}]
+)
 def test_such_a_merge_reads_bitplanes_only(method: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def dense(self: object, start: int, size: int) -> None:
         raise AssertionError("a chunk was made dense")
