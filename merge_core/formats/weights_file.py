@@ -8,6 +8,7 @@ from merge_core.errors import FileError, StockpotError, UnsupportedError
 from merge_core.formats.safetensors_file import open_tensors, read_header, read_json
 from merge_core.formats.torch_file import open_pickled
 from merge_core.sources import FileTree
+from merge_core.statistics import FILES
 from merge_core.stored import StoredTensor
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -31,8 +32,8 @@ def present(files: FileTree, stem: str) -> str | None:
     return next((stem + ending for ending in (".safetensors", ".bin") if stem + ending in files), None)
 
 
-NO_WEIGHTS = ("pytorch_diff.bin", "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")
-"""Pickles with a meaning of their own, that are no state dict."""
+NO_WEIGHTS = ("pytorch_diff.bin", "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", *FILES)
+"""Pickles and statistics with a meaning of their own, that are no state dict."""
 
 
 def lone_weights(files: FileTree) -> str | None:

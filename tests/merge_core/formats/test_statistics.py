@@ -56,6 +56,15 @@ def test_statistics_of_no_weight_or_another_shape_or_type_are_refused(
         looked_at(folder)
 
 
+def test_statistics_beside_a_model_of_another_name_are_not_taken_for_weights(tmp_path: Path) -> None:
+    folder = model(tmp_path)
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    save_file({"l.weight": torch.ones(4, 3)}, folder / FISHER)
+    assert looked_at(folder)["tensors"] == 2
+    (folder / "other.safetensors").unlink()
+    assert inspect(folder_source(folder.name, folder.parent).files).kind == "files"
+
+
 def test_a_broken_statistics_file_is_refused(tmp_path: Path) -> None:
     folder = model(tmp_path)
     (folder / FISHER).write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
