@@ -199,7 +199,7 @@ def _writable(pot: Services, full_name: str, changes: dict[str, FileEntry | None
         raise NotFoundError("no such file to delete", where=absent, found=f"no repo '{full_name}'")
     if parent is not None:
         raise ConflictError("the repo has no commits yet", where="parent", found=parent, expected="no parent")
-    return pot.store.ensure_repo(namespace, name)
+    return pot.store.ensure_repo(namespace, name, lasting=False)
 
 
 def open_repo(pot: Services, namespace: str, name: str) -> Repo | None:

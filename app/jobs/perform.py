@@ -40,9 +40,12 @@ HANDLERS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def take(settings: Settings, store: Store, job_id: str) -> Work | None:
-    """The job with its lease, or None when it is over, or waits for others, or does not exist."""
-    token = store.claim(job_id)
+def take(settings: Settings, store: Store, job_id: str, *, takeover: bool = True) -> Work | None:
+    """The job with its lease, or None when it is over, or waits for others, or does not exist.
+
+    With `takeover` also one that another process is at: the queue says that it is gone.
+    """
+    token = store.claim(job_id, takeover=takeover)
     job = store.get_job(job_id)
     return None if token is None or job is None else _work(settings, store, job, token)
 

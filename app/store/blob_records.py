@@ -41,7 +41,7 @@ class BlobRecords(Subject):
 
     def record_blob(self, sha256: str, size: int, owner: Token | None = None) -> None:
         """Say that the bytes are in the blob store. `owner` has sent them and may commit them."""
-        with self._database.write() as connection:
+        with self._database.write(lasting=False) as connection:
             add_blob(connection, sha256, size)
             if owner is not None and not _has_owner(connection, sha256, owner.id):
                 _add_pending(connection, sha256, owner.id)
@@ -51,14 +51,14 @@ class BlobRecords(Subject):
 
     def promise_blobs(self, sha256s: Collection[str], owner: Token) -> None:
         """Keep bytes that the caller was told need not be sent, as if they had been."""
-        with self._database.write() as connection:
+        with self._database.write(lasting=False) as connection:
             for sha256 in sorted(sha256s):
                 _add_pending(connection, sha256, owner.id, UNCOMMITTED)
 
     def settle_blobs(self, sha256s: Collection[str], owner: Token) -> None:
         """A commit has followed what the owner has sent: from now on that is what keeps the bytes."""
         wanted = sorted(set(sha256s))
-        with self._database.write() as connection:
+        with self._database.write(lasting=False) as connection:
             for start in range(0, len(wanted), AT_ONCE):
                 some = blob_owners.c.sha256.in_(wanted[start : start + AT_ONCE])
                 waiting = some & (blob_owners.c.owner == owner.id) & (blob_owners.c.pending > 0)

@@ -25,7 +25,7 @@ class DeltaRecords(Subject):
         )
         columns = ("id", "base", "kind", "format", "state", "reason", "created_at")
         values = {column: getattr(record, column) for column in columns} | {"summary": dict(record.summary)}
-        with self._database.write() as connection:
+        with self._database.write(lasting=False) as connection:
             row = connection.execute(commit).one_or_none()
             if row is None:
                 raise NotFoundError("no such commit", where="commit", found=f"{record.repo}@{record.commit}")

@@ -76,15 +76,16 @@ class JobRecords(Subject):
             found = [job_of(row) for row in connection.execute(select(jobs).where(jobs.c.parent_id == job_id))]
         return sorted(found, key=lambda job: int(job.payload["shard"]))
 
-    def claim(self, job_id: str) -> str | None:
+    def claim(self, job_id: str, *, takeover: bool = True) -> str | None:
         """The lease: a fencing token, which makes all earlier ones worthless. None when there is nothing to do.
 
-        That is when the job is over, or waits for shards that are not done.
+        That is when the job is over, or waits for shards that are not done; without `takeover` also when it runs.
         """
-        with self._database.write() as connection:
+        states = OPEN_STATES if takeover else ("queued",)
+        with self._database.write(lasting=False) as connection:
             row = lock_family(connection, job_id)
             waiting = exists().where(jobs.c.parent_id == job_id, jobs.c.state != "done")
-            if row.state not in OPEN_STATES or connection.execute(select(waiting)).scalar_one():
+            if row.state not in states or connection.execute(select(waiting)).scalar_one():
                 return None
             token, moment = new_id(), now()
             values = {"token": token, "state": "running", "attempts": row.attempts + 1, "leased_at": moment}
@@ -103,7 +104,7 @@ class JobRecords(Subject):
     def progress(self, job_id: str, token: str, done: int, total: int) -> None:
         """Tell how far the job is, in bytes."""
         counts = {"done": done, "total": total}
-        with self._database.write() as connection:
+        with self._database.write(lasting=False) as connection:
             row = lock_family(connection, job_id)
             if row.token != token:
                 raise LeaseLostError("this job has moved on without this process", where="job", found=job_id)
@@ -181,6 +182,12 @@ class JobRecords(Subject):
         with self._database.read() as connection:
             found = connection.execute(select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(job_ids)))
             return {row.id: row.state for row in found}
+
+    def queued_jobs(self, kind: str, limit: int) -> list[str]:
+        """Jobs of a kind that wait, the oldest first; their ids."""
+        query = select(jobs.c.id).where(jobs.c.kind == kind, jobs.c.state == "queued")
+        with self._database.read() as connection:
+            return list(connection.execute(query.order_by(jobs.c.created_at, jobs.c.id).limit(limit)).scalars())
 
     def open_jobs(self) -> list[Job]:
         """What is queued or running, the oldest first."""

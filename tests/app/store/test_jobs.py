@@ -69,6 +69,24 @@ def test_a_takeover_voids_the_lease_before(store: Store) -> None:
     assert kinds(store, job.id).count("done") == 1
 
 
+def test_what_waits_is_taken_up_once_when_nobody_is_to_be_taken_over(store: Store) -> None:
+    ids = [store.create_job("ingest", f"a/{name}", {}).id for name in ("first", "second", "third")]
+    assert store.queued_jobs("ingest", 2) == ids[:2]
+    assert store.claim(ids[0], takeover=False)
+    assert store.claim(ids[0], takeover=False) is None
+    assert store.claim(ids[0])
+    assert store.queued_jobs("ingest", 5) == ids[1:]
+    assert store.queued_jobs("composition", 5) == []
+
+
+def test_a_commit_that_need_not_last_is_seen_and_rolled_back_like_any(store: Store) -> None:
+    repo = store.ensure_repo("team", "math", lasting=False)
+    assert store.get_repo("team", "math") == repo
+    with pytest.raises(ConflictError):
+        store.create_repo("team", "math", lasting=False)
+    assert store.create_repo("team", "code")
+
+
 def test_a_requeue_voids_the_lease(store: Store) -> None:
     job = store.create_job("ingest", "team/math@1", {}, repo="team/math")
     token = store.claim(job.id)
