@@ -1,6 +1,5 @@
 """What configs say of tokens, for a model whose tokens are numbered anew."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from merge_core.layer_config import INNER
 from merge_core.tokenizers import FILES
 from merge_core.vocabulary.alignment import Alignment
 from merge_core.vocabulary.embeddings import SIZE
+from merge_core.vocabulary.tokenizer import as_json
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 NUMBERS = ("_token_id", "_token_ids", "_token_index")
@@ -23,7 +23,7 @@ def with_vocabulary(files: Mapping[str, bytes], alignment: Alignment, donor: str
         if name in kept:
             config = parse_json_object(kept[name], name)
             _change(config, alignment.numbering.rows, translated)
-            kept[name] = (json.dumps(config, indent=2) + "\n").encode()
+            kept[name] = as_json(config, name, indent=2)
     return kept | dict(alignment.result.files)
 
 

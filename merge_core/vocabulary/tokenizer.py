@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from merge_core.errors import UnsupportedError
+from merge_core.errors import FileError, UnsupportedError
 from merge_core.formats.safetensors_file import read_json
 from merge_core.recipe_vocabulary import UNION, Vocabulary
 from merge_core.sources import Source
@@ -91,13 +91,13 @@ def _rewritten(donor: Known, tokens: Tokens) -> dict[str, bytes]:
         _take_out(content, gone, donor.source.name)
     ordered = sorted(tokens.added.items(), key=lambda pair: pair[1]["id"])
     content["added_tokens"] = [_spelt(entry) for _, entry in ordered]
-    files = {FAST: _json(content)}
+    files = {FAST: as_json(content, FAST)}
     config = dict(read_json(donor.source.files[CONFIG], CONFIG)) if CONFIG in donor.source.files else {}
     if "added_tokens_decoder" in config:
         config["added_tokens_decoder"] = {str(entry["id"]): _spelt(entry, "content") for _, entry in ordered}
-        files[CONFIG] = _json(config)
+        files[CONFIG] = as_json(config, CONFIG)
     if ADDED in donor.source.files:
-        files[ADDED] = _json({token: entry["id"] for token, entry in ordered})
+        files[ADDED] = as_json({token: entry["id"] for token, entry in ordered}, ADDED)
     return files
 
 
@@ -119,10 +119,19 @@ def _take_out(content: dict[str, Any], gone: set[str], name: str) -> None:
 
 def _words(pair: Any) -> set[str]:
     """The two words that a rule of BPE joins, and what comes of them."""
-    parts = pair.split(" ") if isinstance(pair, str) else list(pair)
+    parts = pair.split(" ") if isinstance(pair, str) else pair
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        found = type(pair).__name__
+        raise FileError("a rule of BPE joins two words", where=f"{FAST}: merges", found=found, expected="two texts")
     return {*parts, "".join(parts)}
 
 
-def _json(content: Mapping[str, Any]) -> bytes:
-    # Without an indent, which is written by Python itself: four seconds for a vocabulary of usual size.
-    return (json.dumps(content, ensure_ascii=False) + "\n").encode()
+def as_json(content: Mapping[str, Any], name: str, indent: int | None = None) -> bytes:
+    """The file's bytes; an indent takes Python four seconds for a vocabulary of usual size.
+
+    Raises FileError for what is nested deeper than anything sensible, and for half a surrogate pair.
+    """
+    try:
+        return (json.dumps(content, ensure_ascii=False, indent=indent) + "\n").encode()
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise FileError("the file cannot be written anew", where=name, found=type(error).__name__) from error

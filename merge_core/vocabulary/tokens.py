@@ -64,6 +64,7 @@ def _read(source: Source) -> Tokens | None:
         numbers = words | {token: int(entry["id"]) for token, entry in added.items()}
         if min(numbers.values(), default=0) < 0 or max(numbers.values(), default=0) > LARGEST:
             raise ValueError("a number out of range")
+        "".join(numbers).encode()  # raises for what is no text, and for half a surrogate pair
         return Tokens(numbers, added)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         found, expected = type(error).__name__, f"tokens with numbers from 0 to {LARGEST}"

@@ -187,6 +187,10 @@ def test_tokens_without_an_embedding_are_taken_out_of_the_base(tmp_path: Path) -
     files = planned(tmp_path, _linear("p", "q")).side_files
     assert tokens_of(files) == {"a": 0, "b": 1, "d": 2}
     assert json.loads(files["tokenizer.json"])["model"]["merges"] == []
+    for merges in ([3], [["a", 3]]):
+        write_tokenizer(tmp_path / "p", ["a", "b", "c"], merges=merges)
+        with pytest.raises(InputError, match="joins two words"):
+            planned(tmp_path, _linear("p", "q"))
     write_tokenizer(tmp_path / "p", ["a", "b", "c"], type="WordPiece")
     with pytest.raises(InputError, match="BPE tokenizers only"):
         planned(tmp_path, _linear("p", "q"))
@@ -227,6 +231,9 @@ def test_tokenizers_of_other_kinds_are_read_and_not_added_to(root: Path) -> None
         '{"model": {"vocab": [["a"]]}}',
         '{"model": {"vocab": {}}, "added_tokens": [{"content": "a"}]}',
         '{"model": {"vocab": {}}, "added_tokens": [3]}',
+        '{"model": {"vocab": {}}, "added_tokens": [{"content": 3, "id": 0}]}',
+        '{"model": {"vocab": {"a": 0}}, "added_tokens": [{"content": "b", "id": "x"}]}',
+        '{"model": {"vocab": {"\\ud800": 0}}}',
         "[]",
     ],
 )
