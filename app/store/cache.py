@@ -29,7 +29,7 @@ class Cache(FolderShelf):
     def take(self, source: Path, digest: str) -> None:
         """Keep the file; others may have to go for it."""
         super().take(source, digest)
-        self._use(digest)
+        self._touch(digest)  # not held: whoever has just written it may have a lock of another kind on it
         self.trim(besides=digest)
 
     def fetch(self, digest: str) -> Path:
@@ -60,10 +60,14 @@ class Cache(FolderShelf):
 
     def _use(self, digest: str) -> bool:
         """False when somebody has forgotten the file meanwhile."""
+        if self._holds and digest not in self._held:
+            with suppress(FileNotFoundError):
+                self._held[digest] = _held(self.path(digest))
+        return self._touch(digest)
+
+    def _touch(self, digest: str) -> bool:
         path = self.path(digest)
         try:
-            if self._holds and digest not in self._held:
-                self._held[digest] = _held(path)
             os.utime(path, (time.time(), path.stat().st_mtime))
         except FileNotFoundError:
             return False

@@ -76,6 +76,17 @@ def test_what_a_job_works_with_stays_until_the_job_is_over(settings: Settings) -
     assert not path.exists()
 
 
+def test_a_job_reads_what_it_has_just_made(settings: Settings, tmp_path: Path) -> None:
+    job = Blobs(settings, holds=True)
+    (tmp_path / "shard").write_bytes(b"shard")
+    with job.open_upload() as upload:
+        upload.write(b"side file")
+        small, _ = upload.finish()
+    large, _ = job.put_file(tmp_path / "shard")
+    assert (job.local_path(small).read_bytes(), job.local_path(large).read_bytes()) == (b"side file", b"shard")
+    job.close()
+
+
 def test_a_file_that_was_just_asked_for_is_not_forgotten(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "RECENT_S", 60.0)
     blobs = Blobs(settings)
