@@ -145,6 +145,24 @@ def stretch(table: Integers, model: int, lo: int, base: Floats, room: Floats) ->
 
 
 @compiled
+def _copy(row: Floats, out: Floats) -> None:
+    for i in range(out.size):
+        out[i] = row[i]
+
+
+@compiled
+def load_stretches(table: Integers, lo: int, width: int, rows: Floats) -> None:
+    """`width` elements of each model from `lo` on, to be written to at will, and after them the base's."""
+    base = rows[rows.shape[0] - 1, :width]
+    base_stretch(table, lo, base)
+    for model in range(rows.shape[0] - 1):
+        room = rows[model, :width]
+        found = stretch(table, model, lo, base, room)
+        if table[model + 1, 1] == 3 and table[0, 1] == NO_BASE:
+            _copy(found, room)
+
+
+@compiled
 def _load(table: Integers, out: Floats) -> None:
     base = np.empty(STRETCH, np.float32)
     for lo in range(0, out.shape[1], STRETCH):
@@ -154,4 +172,4 @@ def _load(table: Integers, out: Floats) -> None:
             part = out[model, lo : lo + own_base.size]
             found = stretch(table, model, lo, own_base, part)
             if table[0, 1] == NO_BASE and table[model + 1, 1] == 3:
-                part[:] = found
+                _copy(found, part)

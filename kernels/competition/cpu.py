@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from kernels.bits import float_of_bits
-from kernels.checks import Doubles, Floats
+from kernels.checks import Doubles, Floats, Integers
 from kernels.compiled import compiled, inlined
+from kernels.kth_magnitude.cpu import count_low_of, count_top_of
+from kernels.stored_rows import load_stretches
 
-STRETCH = 1024
+STEP = 1024
 ZERO, ONE = np.float32(0), np.float32(1)
 
 LOG2_E = 1.4426950408889634
@@ -53,10 +55,12 @@ def _add(row: Floats, total: Doubles) -> None:
 
 
 @compiled
-def _sum(rows: Floats, lo: int, total: Doubles) -> None:
+def _load(table: Integers, lo: int, width: int, rows: Floats, total: Doubles) -> None:
+    """All tasks' elements from `lo` on, and their sums."""
+    load_stretches(table, lo, width, rows)
     total[:] = 0.0
-    for task in range(rows.shape[0]):
-        _add(rows[task, lo : lo + total.size], total)
+    for task in range(rows.shape[0] - 1):
+        _add(rows[task, :width], total)
 
 
 @compiled
@@ -71,14 +75,47 @@ def _balance(row: Floats, low: Any, high: Any, tasks: int, total: Doubles, out: 
 
 
 @compiled
-def balance(rows: Floats, lows: Floats, highs: Floats, out: Floats) -> None:
-    scratch = np.empty(STRETCH, np.float64)
-    for lo in range(0, rows.shape[1], STRETCH):
-        hi = min(lo + STRETCH, rows.shape[1])
-        total = scratch[: hi - lo]
-        _sum(rows, lo, total)
-        for task in range(rows.shape[0]):
-            _balance(rows[task, lo:hi], lows[task], highs[task], rows.shape[0], total, out[task, lo:hi])
+def balance(table: Integers, lows: Floats, highs: Floats, out: Floats) -> None:
+    tasks, size = out.shape
+    rows, scratch = np.empty((tasks + 1, STEP), np.float32), np.empty(STEP, np.float64)
+    for lo in range(0, size, STEP):
+        width = min(STEP, size - lo)
+        _load(table, lo, width, rows, scratch[:width])
+        for task in range(tasks):
+            part = out[task, lo : lo + width]
+            _balance(rows[task, :width], lows[task], highs[task], tasks, scratch[:width], part)
+
+
+@compiled
+def _part_by_sign(beta: Floats, positive: Floats, negative: Floats) -> None:
+    for i in range(beta.size):
+        b = beta[i]
+        positive[i] = b if b > ZERO else ZERO
+        negative[i] = -b if b < ZERO else ZERO
+
+
+@compiled
+def count_by_sign(
+    table: Integers, size: int, lows: Floats, highs: Floats, round_: int, prefixes: Integers, out: Integers
+) -> None:
+    """β never leaves the cache; a histogram of each task's positive part, then one of each negative part."""
+    tasks = lows.size
+    rows, scratch = np.empty((tasks + 1, STEP), np.float32), np.empty(STEP, np.float64)
+    room = np.empty((3, STEP), np.float32)
+    for lo in range(0, size, STEP):
+        width = min(STEP, size - lo)
+        _load(table, lo, width, rows, scratch[:width])
+        beta = room[0, :width]
+        for task in range(tasks):
+            _balance(rows[task, :width], lows[task], highs[task], tasks, scratch[:width], beta)
+            _part_by_sign(beta, room[1, :width], room[2, :width])
+            for sign in range(2):
+                at = task + sign * tasks
+                if round_ == 0:
+                    count_top_of(room[1 + sign, :width], out[0, at])
+                else:
+                    for search in range(out.shape[0]):
+                        count_low_of(room[1 + sign, :width], prefixes[search, at], out[search, at])
 
 
 @compiled
@@ -104,18 +141,20 @@ def _divide(out: Floats, shares: Floats) -> None:
 
 @compiled
 def compete(
-    rows: Floats, weights: Floats, lows: Floats, highs: Floats, floors: Floats, tops: Floats, out: Floats
+    table: Integers, weights: Floats, lows: Floats, highs: Floats, floors: Floats, tops: Floats, out: Floats
 ) -> None:
     """β never leaves the cache: it is worked out anew here, a stretch at a time."""
-    scratch, sums = np.empty((2, STRETCH), np.float32), np.empty(STRETCH, np.float64)
-    for lo in range(0, out.size, STRETCH):
-        part = out[lo : lo + STRETCH]
+    tasks = weights.size
+    rows, scratch = np.empty((tasks + 1, STEP), np.float32), np.empty((2, STEP), np.float32)
+    sums = np.empty(STEP, np.float64)
+    for lo in range(0, out.size, STEP):
+        part = out[lo : lo + STEP]
         beta, shares, total = scratch[0, : part.size], scratch[1, : part.size], sums[: part.size]
-        _sum(rows, lo, total)
+        _load(table, lo, part.size, rows, total)
         part[:] = ZERO
         shares[:] = ZERO
-        for t in range(weights.size):
-            row = rows[t, lo : lo + part.size]
-            _balance(row, lows[t], highs[t], weights.size, total, beta)
+        for t in range(tasks):
+            row = rows[t, : part.size]
+            _balance(row, lows[t], highs[t], tasks, total, beta)
             _add_share(row, beta, weights[t], lows[t], highs[t], floors[t], tops[t], part, shares)
         _divide(part, shares)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from kernels.kth_magnitude.reference import magnitude_histogram
+
 SMALLEST_EXPONENT = -87.0
 
 
@@ -14,6 +16,18 @@ def balance(rows: Tensor, clamp: tuple[Tensor, Tensor], out: Tensor | None = Non
     within = (len(rows) * (place.square() - 1)).clamp(min=SMALLEST_EXPONENT).exp()
     result = (within * torch.tanh(exact * exact.sum(dim=0))).float()
     return result if out is None else out.copy_(result)
+
+
+def balance_histogram(
+    rows: Tensor, clamp: tuple[Tensor, Tensor], prefixes: Tensor | None = None, out: Tensor | None = None
+) -> Tensor:
+    beta = balance(rows, clamp)
+    parts = torch.cat([beta.clamp(min=0), (-beta).clamp(min=0)])
+    if prefixes is None:
+        counts = magnitude_histogram(parts, 0)[None]
+    else:
+        counts = torch.stack([magnitude_histogram(parts, 1, its_prefixes) for its_prefixes in prefixes])
+    return counts if out is None else out.add_(counts)
 
 
 def compete(

@@ -10,10 +10,9 @@ from numba.extending import intrinsic
 from kernels import lanes
 from kernels.checks import Doubles, Floats, Integers
 from kernels.compiled import compiled
-from kernels.stored_rows import KINDS, NO_BASE, STRETCH, base_stretch, stretch
+from kernels.stored_rows import STRETCH, load_stretches
 
 LANES = 32
-IN_MEMORY = KINDS["float32"]
 DOUBLE = ir.DoubleType()
 
 
@@ -61,24 +60,6 @@ def _finished(x: Floats, y: Floats, sums: Doubles) -> float:
 
 
 @compiled
-def _copy(row: Floats, out: Floats) -> None:
-    for i in range(out.size):
-        out[i] = row[i]
-
-
-@compiled
-def _load(table: Integers, lo: int, width: int, rows: Floats) -> None:
-    """The models' elements from `lo` on; the base's are the last row."""
-    base = rows[rows.shape[0] - 1, :width]
-    base_stretch(table, lo, base)
-    for model in range(rows.shape[0] - 1):
-        room = rows[model, :width]
-        row = stretch(table, model, lo, base, room)
-        if table[model + 1, 1] == IN_MEMORY and table[0, 1] == NO_BASE:
-            _copy(row, room)
-
-
-@compiled
 def gram(table: Integers, size: int, block: int, out: Doubles) -> None:
     models = out.shape[1]
     rows, sums = np.empty((models + 1, STRETCH), np.float32), np.empty((models, models, LANES), np.float64)
@@ -87,7 +68,7 @@ def gram(table: Integers, size: int, block: int, out: Doubles) -> None:
         stop, width = min(size, (b + 1) * block), 0
         for lo in range(b * block, stop, STRETCH):
             width = min(STRETCH, stop - lo)
-            _load(table, lo, width, rows)
+            load_stretches(table, lo, width, rows)
             for i in range(models):
                 for j in range(i + 1):
                     _add(rows[i, :width], rows[j, :width], sums[i, j])
@@ -114,7 +95,7 @@ def squares(table: Integers, size: int, mask: Any, block: int, out: Doubles) -> 
         stop, width = min(size, (b + 1) * block), 0
         for lo in range(b * block, stop, STRETCH):
             width = min(STRETCH, stop - lo)
-            _load(table, lo, width, rows)
+            load_stretches(table, lo, width, rows)
             for i in range(models):
                 if mask.size:
                     _clear(rows[i, :width], mask[lo : lo + width])

@@ -23,7 +23,7 @@ def magnitude_bits(value: Any) -> Any:
 
 
 @compiled
-def _count_top_of(row: Floats, counts: Integers) -> None:
+def count_top_of(row: Floats, counts: Integers) -> None:
     for i in range(row.size):
         counts[magnitude_bits(row[i]) >> np.uint32(15)] += 1
 
@@ -35,7 +35,7 @@ def count_top(table: Integers, size: int, out: Integers) -> None:
         base, own = room[0, : min(STRETCH, size - lo)], room[1, : min(STRETCH, size - lo)]
         base_stretch(table, lo, base)
         for model in range(out.shape[0]):
-            _count_top_of(stretch(table, model, lo, base, own), out[model])
+            count_top_of(stretch(table, model, lo, base, own), out[model])
 
 
 @inlined
@@ -73,20 +73,27 @@ def _count_equal(row: Floats, bits: Any) -> Any:
 
 
 @compiled
+def count_low_of(row: Floats, prefix: Any, counts: Integers) -> Any:
+    """A bin's smallest magnitude, frequent in bfloat16 deltas, is counted apart; returns how many there are."""
+    edge = np.uint32(np.uint32(prefix) << np.uint32(15))
+    equal = np.int64(_count_equal(row, edge))
+    counts[0] += equal
+    if _any_above_edge(row, edge):
+        _count_above_edge(row, edge, counts)
+    return equal
+
+
+@compiled
 def count_low(table: Integers, size: int, prefixes: Integers, block: int, out: Integers, edges: Integers) -> None:
-    """`block` is a multiple of STRETCH. A bin's smallest magnitude, frequent in bfloat16 deltas, is counted apart."""
+    """`block` is a multiple of STRETCH."""
     room = np.empty((2, STRETCH), np.float32)
     edges[:] = 0
     for lo in range(0, size, STRETCH):
         base, own = room[0, : min(STRETCH, size - lo)], room[1, : min(STRETCH, size - lo)]
         base_stretch(table, lo, base)
         for model in range(out.shape[0]):
-            row, edge = stretch(table, model, lo, base, own), np.uint32(np.uint32(prefixes[model]) << np.uint32(15))
-            equal = np.int64(_count_equal(row, edge))
-            out[model, 0] += equal
-            edges[lo // block, model] += equal
-            if _any_above_edge(row, edge):
-                _count_above_edge(row, edge, out[model])
+            row = stretch(table, model, lo, base, own)
+            edges[lo // block, model] += count_low_of(row, prefixes[model], out[model])
 
 
 @compiled

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels.competition import Span, balance, compete
+from kernels.competition import Span, balance_histogram, compete
 from merge_core.methods import thresholds
 from merge_core.methods.contract import Chunk, Counts, Method, Partial, Rows, State, Surveyed, Weights
 from merge_core.methods.thresholds import Searches, at_least
@@ -64,18 +64,17 @@ class Pcb(Method):
         return "model"
 
     def survey_bytes(self, count: int) -> int:
-        # β of each sign in rounds 2 and 3, besides their histograms.
-        return thresholds.survey_bytes(2 * count) + 3 * CHUNK_BYTES * count
+        # A histogram for β of each sign.
+        return thresholds.survey_bytes(2 * count)
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         if round_ == 0:
             return thresholds.survey_first(chunk.source, chunk.tensor, so_far)
         if round_ == 1:
             return thresholds.survey_low(chunk.source, state.magnitudes, so_far)
-        betas = _by_sign(balance(chunk.rows, state.clamp))
-        if round_ == 2:
-            return thresholds.survey_first(betas, chunk.tensor, so_far)
-        return thresholds.survey_low(betas, state.betas, so_far)
+        prefixes = None if round_ == 2 else np.stack([search.top.bins for search in state.betas])
+        counted = None if so_far is None else so_far.values
+        return Counts(balance_histogram(chunk.source, state.clamp, prefixes, counted))
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         if round_ == 0:
@@ -85,20 +84,15 @@ class Pcb(Method):
         if round_ == 2:
             ranks = (max(at_least(self.density, over.size), 1), 1)
             signed = [np.repeat([rank, over.size + 1 - rank], len(weights)) for rank in ranks]
-            return replace(state, betas=thresholds.begin(total, signed))
+            return replace(state, betas=thresholds.begin(Counts(total.values[0]), signed))
         return replace(state, betas=thresholds.proceed(total, over, state.betas))
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         if self.density == 0:
-            return np.zeros(chunk.rows.shape[1], dtype=np.float32)
-        return compete(chunk.rows, weights, state.clamp, state.span)
+            return np.zeros(chunk.source.shape[1], dtype=np.float32)
+        return compete(chunk.source, weights, state.clamp, state.span)
 
 
 def _tails(size: int) -> tuple[int, int]:
     """The ranks, from the largest, of the magnitudes that the tails are clamped to."""
     return size - int(size * TAIL), size - max(int(size * (1 - TAIL) - 1), 0)
-
-
-def _by_sign(betas: Rows) -> Rows:
-    """The positive part of each row, then the negative part of each, as magnitudes."""
-    return np.concatenate([np.maximum(betas, 0), np.maximum(-betas, 0)])

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.competition import balance, compete, reference
+from kernels.competition import balance, balance_histogram, compete, reference
+from kernels.kth_magnitude import magnitude_histogram
 from tests.kernels.arrays import SIZES, dirty, normal, same_bits
 
 WEIGHTS = np.float32([1, 0.5, -1, 0.25])
@@ -89,3 +90,16 @@ def test_any_cut_into_chunks_gives_the_same_bits(first, second):
 def test_wrong_arrays_are_refused():
     with pytest.raises(ValueError, match="span: found"):
         balance(normal(2, 4), CLAMP)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_histograms_by_sign_count_the_two_parts_of_each_balance(size):
+    rows, clamp = normal(3, size), (np.full(3, 0.1, np.float32), np.full(3, 2.0, np.float32))
+    beta = balance(rows, clamp)
+    parts = np.concatenate([np.maximum(beta, 0), np.maximum(-beta, 0)])
+    top = magnitude_histogram(parts, 0)
+    prefixes = np.stack([np.argmax(top[:, 1:], axis=1) + 1, np.zeros(6, np.int64)])
+    assert same_bits(balance_histogram(rows, clamp)[0], top)
+    low = [magnitude_histogram(parts, 1, its_prefixes) for its_prefixes in prefixes]
+    assert same_bits(balance_histogram(rows, clamp, prefixes), np.stack(low))
+    assert same_bits(balance_histogram(rows, clamp, prefixes, np.stack(low)), 2 * np.stack(low))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from kernels.competition import balance, balance_histogram, compete
 from kernels.gram import gram, row_gram, squares
 from kernels.kth_magnitude import BLOCK, chunk_cuts, magnitude_histogram, tie_counts
 from kernels.spread import spread
@@ -59,7 +60,7 @@ def test_kernels_make_of_stored_rows_what_they_make_of_the_rows_in_memory(labels
     dense, weights = rows.load(), np.float32([1.0, -0.5, 2.0])
     magnitudes, cuts = np.abs(dense[:, 5]), np.array([BLOCK, 3, -1])
     prefixes = magnitudes.view(np.int32).astype(np.int64) >> 15
-    firsts = np.zeros(3, np.int64)
+    firsts, clamp = np.zeros(3, np.int64), (np.full(3, 0.1, np.float32), np.full(3, 2.0, np.float32))
     for function, arguments in [
         (magnitude_histogram, (0,)),
         (magnitude_histogram, (1, prefixes)),
@@ -71,5 +72,8 @@ def test_kernels_make_of_stored_rows_what_they_make_of_the_rows_in_memory(labels
         (row_gram, (size // 5,)),
         (squares, (dense[0] > 0,)),
         (spread, ()),
+        (balance, (clamp,)),
+        (balance_histogram, (clamp,)),
+        (compete, (weights, clamp, clamp)),
     ]:
         assert same_bits(function(rows, *arguments), function(dense, *arguments))
