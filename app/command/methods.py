@@ -1,6 +1,7 @@
 """`stockpot methods`: the merge methods there are."""
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -9,12 +10,39 @@ from merge_core.methods import catalogue
 
 
 def methods(json: Annotated[bool, typer.Option("--json", help="Print the catalogue as JSON.")] = False) -> None:
-    """List the merge methods with formula, parameters, defaults and source."""
+    """List the merge methods with formula, parameters, defaults, source, and whether they stream."""
     if json:
         print_json(catalogue())
         return
     for entry in catalogue():
-        typer.echo(f"{entry['name']}: {entry['formula']}")
-        for field, schema in entry["parameters"].items():
-            typer.echo(f"    {field} = {schema.get('default')}")
-        typer.echo(f"    {entry['source']}{'' if entry['streams'] else ' (needs whole matrices in memory)'}")
+        for line in _lines(entry):
+            typer.echo(line)
+
+
+def _lines(entry: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{entry['name']}: {entry['formula']}"
+    for field, schema in entry["parameters"].items():
+        values = _values(schema)
+        yield f"    {field} = {_value(schema.get('default'))}{f'  ({values})' if values else ''}"
+    yield f"    {'streams' if entry['streams'] else 'needs whole matrices in memory'}"
+    if entry["statistic"]:
+        yield f"    reads {entry['statistic']} beside each input, see docs/statistics.md"
+    yield f"    {entry['source']}"
+
+
+def _values(schema: Mapping[str, Any]) -> str:
+    """What a parameter may be: its choices, or its range."""
+    if "anyOf" in schema:
+        return " or ".join(filter(None, map(_values, schema["anyOf"])))
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    bounds = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    found = [f"{word} {schema[key]:g}" for key, word in bounds.items() if key in schema]
+    return " ".join(found) or {"boolean": "true, false", "null": "none"}.get(schema.get("type", ""), "")
+
+
+def _value(default: object) -> str:
+    """As a recipe writes it."""
+    if default is None:
+        return "none"
+    return str(default).lower() if isinstance(default, bool) else str(default)

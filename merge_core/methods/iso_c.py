@@ -11,9 +11,10 @@ class IsoC(SpectralMethod):
 
     In float64, over the singular values above 1e-6 of the largest: the directions in which nothing changes have no
     part. In full space they would be rounding noise given the mean's size; low-rank inputs are merged in core space.
-    A zero sum leaves the base, and a matrix of one row or column is Σ w_t τ_t. One input is not returned as it is:
-    its singular values become their mean. The order of inputs does not matter beyond rounding. Tensors that are not matrices get the mean of w_t τ_t. Marczak et
-    al., "No Task Left Behind", 2025, https://arxiv.org/abs/2502.04959, section 4.2.
+    A zero sum leaves the base, and a matrix of one row or column is Σ w_t τ_t. One input is not returned as it is: its
+    singular values become their mean. The order of inputs does not matter beyond rounding. Tensors that are not
+    matrices get the mean of w_t τ_t. Marczak et al., "No Task Left Behind", 2025, https://arxiv.org/abs/2502.04959,
+    section 4.2.
     """
 
     name: Literal["iso_c"] = "iso_c"

@@ -13,13 +13,13 @@ from merge_core.methods.thresholds import at_most
 class IsoCts(SpectralMethod):
     """W₀ + λ mean(S) · U⊥ V⊥ᵀ of the common directions of Σ w_t τ_t and of what each task has outside of them.
 
-    Of r = min(m, n) directions each task brings s = round((r − ⌊common · r⌋) / T), half to even as the authors'
-    code rounds: the largest singular values of (I − U_c U_cᵀ) w_t τ_t, U_c being the first r − T·s (at least 0) left
-    singular vectors of the sum, which are the rest. S is all of their singular values, U⊥ and V⊥ the polar factors
-    of all vectors side by side. In float64; singular values up to 1e-6 of the largest count as 0 and have no
-    directions, and no part in the mean. With `common` 1 it is iso_c, and of one input always; the order of inputs does not matter beyond
-    rounding. Tensors that are not matrices get the mean of w_t τ_t. Marczak et al., "No Task Left Behind", 2025,
-    https://arxiv.org/abs/2502.04959, section 4.3.
+    Of r = min(m, n) directions each task brings s = round((r − ⌊common · r⌋) / T), half to even as the authors' code
+    rounds: the largest singular values of (I − U_c U_cᵀ) w_t τ_t, U_c being the first r − T·s (at least 0) left
+    singular vectors of the sum, which are the rest. S is all of their singular values, U⊥ and V⊥ the polar factors of
+    all vectors side by side. In float64; singular values up to 1e-6 of the largest count as 0 and have no directions,
+    and no part in the mean. With `common` 1 it is iso_c, and of one input always; the order of inputs does not matter
+    beyond rounding. Tensors that are not matrices get the mean of w_t τ_t. Marczak et al., "No Task Left Behind",
+    2025, https://arxiv.org/abs/2502.04959, section 4.3.
     """
 
     name: Literal["iso_cts"] = "iso_cts"
