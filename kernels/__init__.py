@@ -9,6 +9,7 @@
     rank_drop      MagPrune: the same with chances that rise by magnitude within a row
     keep_band      the entries between two thresholds of magnitude
     consensus      a sum of task vectors where enough tasks own the entry
+    changed_mean   means over the models that changed an entry at all
     stitch         owned entries of task vectors, averaged over their owners
     competition    how strongly each parameter competes within and between tasks
     ternary        bitplanes of −, 0 and +: packed, unpacked, added up or elected straight onto a base

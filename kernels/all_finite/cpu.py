@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.bits import bits_of_float
+from kernels.checks import Integers
 from kernels.compiled import compiled
+from kernels.stored_rows import STRETCH, base_stretch, stretch
 
 
 @compiled
@@ -23,6 +25,18 @@ def _single(raw: NDArray[Any]) -> bool:
     for i in range(raw.size):
         found |= np.uint32((bits_of_float(raw[i]) & np.uint32(0x7FFFFFFF)) >= np.uint32(0x7F800000))
     return bool(found == 0)
+
+
+@compiled
+def rows_are_finite(table: Integers, models: int, size: int) -> bool:
+    room = np.empty((2, STRETCH), np.float32)
+    for lo in range(0, size, STRETCH):
+        base, own = room[0, : min(STRETCH, size - lo)], room[1, : min(STRETCH, size - lo)]
+        base_stretch(table, lo, base)
+        for model in range(models):
+            if not _single(stretch(table, model, lo, base, own)):
+                return False
+    return True
 
 
 @compiled

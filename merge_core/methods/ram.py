@@ -2,10 +2,9 @@
 
 from typing import ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from kernels.changed_mean import changed_mean
 from merge_core.methods.contract import Chunk, Method, Rows, Space, State, Weights, refuse_weights
 
 
@@ -26,16 +25,4 @@ class Ram(Method):
         refuse_weights(weights, tensor)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        total = np.zeros(chunk.rows.shape[1], dtype=np.float32)
-        counts = np.zeros(chunk.rows.shape[1], dtype=np.float32)
-        for row in chunk.rows:
-            is_changed = changed(row, self.epsilon)
-            counts += is_changed
-            total += np.where(is_changed, row, np.float32(0.0))
-        total /= np.maximum(counts, np.float32(1.0))
-        return total
-
-
-def changed(row: Rows, epsilon: float) -> NDArray[np.bool_]:
-    """|τ| > ε; a NaN counts as changed, so that it reaches the result and is found there."""
-    return ~(np.abs(row) <= np.float32(epsilon))
+        return changed_mean(chunk.source, self.epsilon)

@@ -3,9 +3,10 @@
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from kernels.all_finite import rows_are_finite
+from kernels.changed_mean import changed_counts, changed_mean
 from merge_core.methods.contract import (
     Chunk,
     Counts,
@@ -19,7 +20,6 @@ from merge_core.methods.contract import (
     refuse_infinite_rows,
     refuse_weights,
 )
-from merge_core.methods.ram import changed
 
 
 class RamPlusTl(Method):
@@ -44,13 +44,9 @@ class RamPlusTl(Method):
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         """int64 [ingredients, 2]: entries shared with another, and entries that are its own."""
-        refuse_infinite_rows(chunk.rows, chunk.tensor)
-        owners = self._owners(chunk.rows)
-        counts = np.zeros((len(chunk.rows), 2), dtype=np.int64) if so_far is None else so_far.values
-        for row, its_counts in zip(chunk.rows, counts, strict=True):
-            is_changed = changed(row, self.epsilon)
-            its_counts += (np.count_nonzero(is_changed & (owners > 1)), np.count_nonzero(is_changed & (owners == 1)))
-        return Counts(counts)
+        if not rows_are_finite(chunk.source):
+            refuse_infinite_rows(chunk.rows, chunk.tensor)
+        return Counts(changed_counts(chunk.source, self.epsilon, None if so_far is None else so_far.values))
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         shared, own = total.values.T.astype(np.float64)
@@ -58,17 +54,4 @@ class RamPlusTl(Method):
         return (1.0 + self.r * np.minimum(ratio, self.alpha)).astype(np.float32)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        owners = self._owners(chunk.rows)
-        total = np.zeros(chunk.rows.shape[1], dtype=np.float32)
-        for row, gain in zip(chunk.rows, state, strict=True):
-            amplified = np.where(owners == 1, row * gain, row)
-            total += np.where(changed(row, self.epsilon), amplified, np.float32(0.0))
-        total /= np.maximum(owners, 1).astype(np.float32)
-        return total
-
-    def _owners(self, rows: Rows) -> NDArray[np.int16]:
-        """How many models changed each element; more than 256 models are not merged."""
-        owners = np.zeros(rows.shape[1], dtype=np.int16)
-        for row in rows:
-            owners += changed(row, self.epsilon)
-        return owners
+        return changed_mean(chunk.source, self.epsilon, state)

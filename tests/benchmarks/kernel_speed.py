@@ -81,6 +81,7 @@ def _operations() -> list[tuple[str, str, Arguments]]:
         ("rank_drop", "rank_drop", (rows, COLUMNS, 0, "layer.weight", 0, (0.4, 0.6))),
         ("spread", "spread", (rows,)),
         ("consensus", "consensus", (rows, weights, weights, 2)),
+        ("changed_mean", "changed_mean", (rows, 1e-5)),
         ("stitch", "stitch", (rows, weights, magnitudes, cuts, 0)),
         ("competition", "balance", (rows, (magnitudes / 100, 2 * magnitudes))),
         ("competition", "compete", (rows, weights, (magnitudes / 100, 2 * magnitudes), (weights - 1, weights))),

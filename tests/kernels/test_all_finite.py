@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from kernels.all_finite import all_finite
+from kernels.all_finite import all_finite, rows_are_finite
 from kernels.all_finite.reference import all_finite as reference
+from kernels.all_finite.reference import rows_are_finite as rows_reference
 from kernels.storage import storage_dtype
 
 LABELS = ("bfloat16", "float16", "float32", "float64")
@@ -39,3 +40,13 @@ def test_one_bad_value_anywhere_is_found(label: str, bad: float, place: int) -> 
 def test_the_largest_finite_value_is_finite(label: str) -> None:
     largest = torch.tensor([torch.finfo(getattr(torch, label)).max], dtype=torch.float64)
     assert all_finite(stored(largest, label), label)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_not_finite_is_found_in_any_row(bad):
+    rows = np.ones((3, 5000), np.float32)
+    assert rows_are_finite(rows)
+    assert rows_are_finite(rows[:, :0].copy())
+    rows[2, 4999] = bad
+    assert not rows_are_finite(rows)
+    assert not rows_reference(torch.from_numpy(rows))
