@@ -40,7 +40,9 @@ MODELS: list[tuple[Any, Any, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "kind", "config"), MODELS, ids=lambda value: getattr(value, "__name__", str(value)[:60]))
+@pytest.mark.parametrize(
+    ("make", "kind", "config"), MODELS, ids=lambda value: getattr(value, "__name__", str(value)[:50])
+)
 def test_peft_makes_the_checkpoint_of_an_exact_sum(
     make: Any, kind: Any, config: dict[str, Any], tmp_path: Path
 ) -> None:
