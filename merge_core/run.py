@@ -143,7 +143,8 @@ class Reader:
         assert base is not None, "planning refuses a delta method without a base"
         if self._run.is_delta_of_outer_base:
             # Added to the base and taken off again, a small delta would lose digits.
-            np.multiply(self._merge(start, out.size)[1], np.float32(self._run.merge.scale), out=out)
+            with np.errstate(over="ignore", invalid="ignore"):  # the survey, or the check of results, tells the tensor
+                np.multiply(self._merge(start, out.size)[1], np.float32(self._run.merge.scale), out=out)
         else:
             widen_difference(self.merged(start, out.size), "float32", base, out)
 

@@ -33,9 +33,12 @@ LONGEST = 2.2250738585072014e-308
 
 
 def arrange(wish: Wish) -> Arranged:
-    """Raises RecipeError for a base that is no stored checkpoint, and where shapes are not the base's."""
+    """Raises RecipeError for a dtype, a base that is no stored checkpoint, and shapes that are not the base's."""
     output = wish.recipe.output
     assert isinstance(output, TernaryOutput), "the kind decides the class"
+    if wish.recipe.dtype != "same":
+        message = "a ternary file has signs and values of no other dtype"
+        raise RecipeError(message, where="dtype", found=wish.recipe.dtype, expected="same")
     if wish.recipe.base is None:
         targets, side_files = _own_targets(wish)
     else:

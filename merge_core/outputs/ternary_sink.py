@@ -23,9 +23,10 @@ from merge_core.stored import StoredTensor
 from merge_core.tensors import TensorSpec
 
 COPIED = 1 << 20
-PACKED = 1 << 18
+PACKED = 1 << 16
 """Elements packed at a time: a multiple of 8, so that no byte is shared within a chunk."""
-WRITE_BYTES = max(COPIED, PACKED)
+WRITE_BYTES = max(COPIED, 2 * 4 * PACKED)
+"""A part that is copied; or magnitudes, and values that begin within a byte."""
 
 Bytes = NDArray[np.uint8]
 
@@ -117,7 +118,7 @@ class TernarySink:
         """Lay out what is not zero, write it with the `extra` files, and return the paths of all."""
         for position, bits in self._edges.items():
             self._put(position, np.array([bits], dtype=np.uint8))
-        entries = {name: self._entry(name) for name in self._targets if self._counts[name]}
+        entries = {name: self._entry(name) for name, target in self._targets.items() if self._is_needed(target)}
         sizes = {name: self._encode(name) for name in entries} if self._form == "cold" else {}
         coded = {name: int(sizes[name].sum()) if sizes else 0 for name in entries}
         shard = self._lay_out(entries, coded, whole=sorted(self._differs))
@@ -135,6 +136,10 @@ class TernarySink:
                     for place, part in enumerate(parts):
                         self._copy(self._scratch, self._starts[name] + place * part.nbytes, part, sink)
             return sink.commit(extra)
+
+    def _is_needed(self, target: Target) -> bool:
+        """An adapter is not read without all of its tensors; a weight without entries is as in the base."""
+        return target.is_ternary and (target.base is None or self._counts[target.spec.name] > 0)
 
     def _entry(self, name: str) -> Entry:
         target = self._targets[name]

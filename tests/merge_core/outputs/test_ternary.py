@@ -1,0 +1,91 @@
+"""The output kind ternary: what it refuses in planning, and what is left when it fails."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from merge_core.errors import FileError, InputError
+from tests.merge_core.building import built, execute, mix, planned, write_adapter, write_model
+
+TERNARY = {"kind": "ternary"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A base, its fine-tune, two LoRAs and one DoRA, and an adapter of another kind."""
+    torch.manual_seed(0)
+    write_model(tmp_path / "base", {"w.weight": torch.randn(6, 4)})
+    write_model(tmp_path / "tuned", {"w.weight": torch.randn(6, 4)})
+    for name in ("one", "two"):
+        write_adapter(tmp_path / name, {"w": (torch.randn(2, 4), torch.randn(6, 2))})
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "adapter_config.json").write_text(json.dumps({"peft_type": "LOHA", "r": 2, "alpha": 2}))
+    keys = {"w1_a": (6, 2), "w1_b": (2, 4), "w2_a": (6, 2), "w2_b": (2, 4)}
+    tensors = {f"base_model.model.w.hada_{key}": torch.randn(shape) for key, shape in keys.items()}
+    save_file(tensors, other / "adapter_model.safetensors")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("recipe", "where"),
+    [
+        (mix("tuned", method="passthrough"), "base"),
+        (mix("one", "two", method="linear"), "method"),
+        (mix("one", method="linear", dtype="float16"), "dtype"),
+        (mix("tuned", base="base", method="linear", dtype="float32"), "dtype"),
+        (mix("other", method="passthrough"), "peft_type"),
+        (
+            mix("tuned", base="base", method="linear") | {"output": {"kind": "ternary", "density": 1.1}},
+            "output.density",
+        ),
+        (mix("tuned", base="base", method="linear") | {"output": {"kind": "ternary", "alpha": 0.0}}, "output.alpha"),
+        (mix("tuned", base="base", method="linear") | {"output": {"kind": "ternary", "form": "warm"}}, "output.form"),
+        (mix("tuned", base="base", method="linear") | {"output": {"kind": "ternary", "densty": 0.1}}, "output.densty"),
+        (mix("tuned", base="base", method="linear") | {"output": {"kind": "ternary", "rank": 4}}, "output.rank"),
+        (mix("tuned", base="base", method="linear") | {"output": {"kind": "patch", "density": 0.1}}, "output.density"),
+    ],
+)
+def test_what_no_ternary_file_can_say_is_refused_in_planning(root: Path, recipe: dict[str, Any], where: str) -> None:
+    with pytest.raises(InputError) as caught:
+        planned(root, {"output": TERNARY} | recipe)
+    assert where in str(caught.value.where)
+
+
+def test_a_merge_of_adapters_is_compressed_as_the_delta_that_it_is(root: Path) -> None:
+    """λ Σ w τ itself: no weight of the base has a say in it."""
+    wish = mix("one", "two", base="base", method="task_arithmetic", scale=1e-6, weights=(0.5, -2.0))
+    execute(planned(root, wish | {"output": {"kind": "ternary", "density": 0.5}}), root / "out", durable=False)
+    (root / "large").mkdir()
+    write_model(root / "large" / "base", {"w.weight": torch.full((6, 4), 1e4)})
+    large = wish | {"base": "large/base", "output": {"kind": "ternary", "density": 0.5}}
+    execute(planned(root, large), root / "large" / "out", durable=False)
+    moved = [
+        built(root, mix(source, base="zero", method="task_arithmetic"))["w.weight"]
+        for source in ("out", "large/out")
+        if (root / "zero").exists() or write_model(root / "zero", {"w.weight": torch.zeros(6, 4)})
+    ]
+    assert torch.equal(*moved)
+    assert moved[0].count_nonzero() == 12
+
+
+def test_nothing_is_left_of_a_compression_that_fails(root: Path) -> None:
+    write_model(root / "huge", {"w.weight": torch.full((6, 4), 3e38)})
+    recipe = mix("huge", base="base", method="task_arithmetic", scale=9.0, output=TERNARY)
+    with pytest.raises(FileError):
+        execute(planned(root, recipe), root / "out", durable=False)
+    assert list((root / "out").iterdir()) == []
+
+
+def test_a_copy_beside_the_factors_stays_whole(root: Path) -> None:
+    path = root / "one" / "adapter_model.safetensors"
+
+    head = torch.randn(3, 4)
+    save_file(load_file(path) | {"base_model.model.head.weight": head}, path)
+    execute(planned(root, mix("one", method="passthrough", output=TERNARY)), root / "out", durable=False)
+    back = built(root, mix("out", base="base", method="task_arithmetic"))
+    assert torch.equal(back["head.weight"], head)
