@@ -94,17 +94,23 @@ def test_no_method_surveys_twice_and_the_bytes_are_the_same(
 def test_what_a_method_says_that_its_survey_ignores_is_ignored(
     method: type[Method], root: Path, tmp_path: Path
 ) -> None:
-    choices: dict[str, list[Any]] = {"weights": [(1.0, 1.0, 1.0), (0.3, -2.0, 0.7)], "aggregate": ["mean", "max"]}
     for number, trial in enumerate(TRIALS[method.title()]):
+        count = len(trial.weights)
+        choices: dict[str, list[Any]] = {
+            "weights": [(1.0, 1.0, 1.0)[:count], (0.3, -2.0, 0.7)[:count]],
+            "aggregate": ["mean", "max"],
+            "with_abs": [[True, False, True][:count], [False] * count],
+        }
         for ignored in sorted(method.survey_ignores):
             shelf = Shelf()
             for choice in choices[ignored]:
-                weights = choice if ignored == "weights" else (1.0, 1.0, 1.0)
+                weights = choice if ignored == "weights" else (1.0,) * count
                 settings = {"name": method.title(), **trial.settings}
                 settings |= {} if ignored == "weights" else {ignored: choice}
                 if settings.get("normalize"):
                     continue
-                plan = planned(root, mix("m0", "m1", "m2", weights=weights, base="base", method=settings))
+                names = [f"m{position}" for position in range(count)]
+                plan = planned(root, mix(*names, weights=weights, base="base", method=settings))
                 folder = tmp_path / f"{number}-{ignored}-{choice}"
                 assert build(plan, folder / "with", shelf)[0] == build(plan, folder / "without")[0]
             assert shelf.puts <= 1
