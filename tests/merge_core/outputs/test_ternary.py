@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from merge_core.errors import FileError, InputError
+from merge_core.formats.ternary import adapter_tensors
 from tests.merge_core.building import built, execute, mix, planned, write_adapter, write_model
 
 TERNARY = {"kind": "ternary"}
@@ -89,3 +90,42 @@ def test_a_copy_beside_the_factors_stays_whole(root: Path) -> None:
     execute(planned(root, mix("one", method="passthrough", output=TERNARY)), root / "out", durable=False)
     back = built(root, mix("out", base="base", method="task_arithmetic"))
     assert torch.equal(back["head.weight"], head)
+
+
+@pytest.mark.parametrize("form", ["hot", "cold"])
+def test_an_adapter_of_each_kind_is_read_from_its_ternary_file(root: Path, form: str) -> None:
+    """What PEFT's file of the decoded tensors would give: factors of IA3 around 1, DoRA's magnitudes whole."""
+    weight = load_file(root / "base/model.safetensors")["w.weight"]
+    configs = {
+        "ia3": {"peft_type": "IA3", "target_modules": ["w"], "feedforward_modules": []},
+        "dora": {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["w"], "use_dora": True},
+    }
+    parts = {
+        "ia3": {"ia3_l": 1 + 0.1 * torch.randn(6, 1)},
+        "dora": {
+            "lora_A.weight": torch.randn(2, 4),
+            "lora_B.weight": torch.randn(6, 2),
+            "lora_magnitude_vector": weight.norm(dim=1) + 0.1,
+        },
+    }
+    for kind, config in configs.items():
+        for folder, tensors in ((kind, parts[kind]), (f"{kind}-decoded", None)):
+            (root / folder).mkdir()
+            (root / folder / "adapter_config.json").write_text(json.dumps(config))
+            if tensors is not None:
+                named = {f"base_model.model.w.{key}": tensor for key, tensor in tensors.items()}
+                save_file(named, root / folder / "adapter_model.safetensors")
+        wish = mix(kind, method="passthrough", output=TERNARY | {"form": form, "density": 0.5, "scope": "tensor"})
+        execute(planned(root, wish), root / f"{kind}-small", durable=False)
+        decoded = adapter_tensors({path.name: path for path in (root / f"{kind}-small").iterdir()})
+        values = {name: torch.from_numpy(one.storage().reshape(one.spec.shape).copy()) for name, one in decoded.items()}
+        save_file(values, root / f"{kind}-decoded" / "adapter_model.safetensors")
+        found, expected = (
+            built(root, mix(source, base="base", method="task_arithmetic"))["w.weight"]
+            for source in (f"{kind}-small", f"{kind}-decoded")
+        )
+        assert torch.equal(found, expected)
+        assert not torch.equal(found, weight)
+    factors = values["base_model.model.w.lora_A.weight"]
+    assert factors.count_nonzero() == 4
+    assert torch.equal(values["base_model.model.w.lora_magnitude_vector"], parts["dora"]["lora_magnitude_vector"])
