@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from merge_core.compression import describe_compression
 from merge_core.errors import FileError, InputError
 from merge_core.formats.ternary import adapter_tensors
 from tests.merge_core.building import built, execute, mix, planned, write_adapter, write_model
@@ -129,3 +130,38 @@ def test_an_adapter_of_each_kind_is_read_from_its_ternary_file(root: Path, form:
     factors = values["base_model.model.w.lora_A.weight"]
     assert factors.count_nonzero() == 4
     assert torch.equal(values["base_model.model.w.lora_magnitude_vector"], parts["dora"]["lora_magnitude_vector"])
+
+
+@pytest.mark.parametrize(("scope", "kept"), [("model", (50_000, 6_000)), ("tensor", (35_000, 21_000))])
+def test_of_equal_entries_the_first_of_the_first_tensors_are_kept(
+    tmp_path: Path, scope: str, kept: tuple[int, int]
+) -> None:
+    signs = {"a": torch.ones(50_000), "b": torch.ones(30_000)}
+    for sign in signs.values():
+        sign[::3] = -1.0
+    write_model(tmp_path / "tuned", signs)
+    write_model(tmp_path / "base", {name: torch.zeros_like(sign) for name, sign in signs.items()})
+    wish = mix("tuned", base="base", method="passthrough", output=TERNARY | {"density": 0.7, "scope": scope})
+    execute(planned(tmp_path, wish), tmp_path / "out", durable=False)
+    back = built(tmp_path, mix("out", base="base", method="task_arithmetic"))
+    whole = torch.cat(list(signs.values())).std()
+    for name, count in zip(signs, kept, strict=True):
+        value = whole if scope == "model" else signs[name].std()
+        torch.testing.assert_close(back[name][:count], value * signs[name][:count])
+        assert not back[name][count:].any()
+
+
+def test_entries_that_are_all_equal_have_no_spread_and_one_alone_is_its_own(tmp_path: Path) -> None:
+    write_model(tmp_path / "base", {"equal": torch.zeros(9), "one": torch.zeros(1), "zero": torch.zeros(4)})
+    write_model(
+        tmp_path / "tuned", {"equal": torch.full((9,), 0.1), "one": torch.tensor([-0.3]), "zero": torch.zeros(4)}
+    )
+    wish = mix("tuned", base="base", method="passthrough", output=TERNARY | {"density": 1.0, "scope": "tensor"})
+    plan = planned(tmp_path, wish)
+    execute(plan, tmp_path / "out", durable=False)
+    back = built(tmp_path, mix("out", base="base", method="task_arithmetic"))
+    assert not back["equal"].any()
+    assert not back["zero"].any()
+    assert back["one"].tolist() == torch.tensor([-0.3]).tolist()
+    errors = {row["name"]: row["relative_error"] for row in describe_compression(tmp_path / "out", plan)["by_tensor"]}
+    assert errors == {"equal": 1.0, "one": 0.0, "zero": 0.0}
