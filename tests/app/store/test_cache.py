@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save
 
 from app.settings import Settings
-from app.store import cache, object_shelf
+from app.store import cache, outlines
 from app.store.blobs import Blobs
 from merge_core.formats.safetensors_file import open_tensors
 from tests.app.object_store import bucket, object_store
@@ -96,7 +96,7 @@ def test_a_file_that_was_just_asked_for_is_not_forgotten(settings: Settings, mon
 def test_planning_reads_the_header_and_what_is_no_weight(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_shelf, "OUTLINED_BYTES", 8 * KIB)
+    monkeypatch.setattr(outlines, "OUTLINED_BYTES", 8 * KIB)
     weights = np.random.default_rng(0).standard_normal((512, 512), dtype=np.float32)
     digest, size = Blobs(settings).put_bytes(
         save({"w": weights, "ids": np.arange(500), "mask": np.ones(3, dtype=bool)})
@@ -130,7 +130,7 @@ def test_planning_reads_the_header_and_what_is_no_weight(
 def test_other_files_are_fetched_whole(
     name: str, content: bytes, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_shelf, "OUTLINED_BYTES", 8 * KIB)
+    monkeypatch.setattr(outlines, "OUTLINED_BYTES", 8 * KIB)
     digest, _ = Blobs(settings).put_bytes(content)
     machine = elsewhere(settings, tmp_path)
     assert Blobs(machine).outline(digest, name).read_bytes() == content
