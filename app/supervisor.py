@@ -18,6 +18,7 @@ from app.jobs.reconcile import Reconciler
 from app.jobs.valkey import Valkey
 from app.settings import Settings
 from app.store.blobs import Blobs
+from app.store.clearing import clear_up
 from app.store.files import PARTIAL
 from app.store.store import Store, open_store
 from merge_core.errors import CapacityError, ConflictError, InputError
@@ -46,8 +47,7 @@ def serve(settings: Settings, on_ready: Announce = _say) -> int:
         store = open_store(settings)
         settings.check_exposure(store.has_tokens())
         _tidy(settings)
-        if settings.database_url.startswith("sqlite"):  # so that no other machine is at work either
-            store.abandon_arrivals()
+        clear_up(settings, store)
         with _queue(settings, store) as (queue_url, queue):
             store.close()
             settings = settings.model_copy(update={"redis_url": queue_url})

@@ -5,7 +5,7 @@ has sent it and not committed it yet. What is needed by none is first marked `go
 its bytes and its row go, under a lock on the row that whoever announces the same bytes waits for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
@@ -33,6 +33,12 @@ class Garbage(Subject):
         with self._database.read() as connection:
             query = select(blobs.c.sha256).where(candidates).order_by(blobs.c.touched_at).limit(MOST_AT_ONCE)
             return list(connection.execute(query).scalars())
+
+    def unrecorded_blobs(self, digests: Iterable[str]) -> list[str]:
+        """Those of the digests of which there is no record, not even that they are arriving or going."""
+        with self._database.read() as connection:
+            known = set(connection.execute(select(blobs.c.sha256)).scalars())
+        return [digest for digest in digests if digest not in known]
 
     def collect_blob(self, sha256: str, remove: Remove) -> bool:
         """Remove the bytes by `remove`, and forget them; False where they are needed after all.

@@ -13,6 +13,7 @@ import pytest
 
 from app.settings import Settings
 from app.store.blobs import Blobs
+from app.store.clearing import clear_up
 from app.store.records import FileEntry
 from app.store.store import Store, open_store
 from tests.app.object_store import bucket, object_store
@@ -62,7 +63,8 @@ def cleared_up(settings: Settings, store: Store) -> set[str]:
     """What a service does at its start, and its reconciler after that; the blobs that it removes."""
     blobs = Blobs(settings)
     blobs.tidy()
-    store.abandon_arrivals()
+    clear_up(settings, store)
+    store.abandon_arrivals()  # which a service with records elsewhere leaves to time
     return {digest for digest in store.unneeded_blobs(AT_ONCE) if store.collect_blob(digest, blobs.delete)}
 
 
@@ -105,3 +107,17 @@ def test_a_removal_killed_half_way_is_finished_by_the_next_and_sent_bytes_come_b
     assert blobs.local_path(DIGEST).read_bytes() == CONTENT
     assert cleared_up(settings, store) == {DIGEST}
     assert left(settings) == []
+
+
+def test_bytes_without_a_record_go_from_one_s_own_folder_and_stay_anywhere_else(tmp_path: Path) -> None:
+    """As a power cut leaves them; a folder of blobs that was named may be another service's too."""
+    for name, blob_url in (("own", ""), ("shared", (tmp_path / "elsewhere").as_uri())):
+        settings = Settings(data=tmp_path / name, blob_url=blob_url)
+        store, blobs = open_store(settings), Blobs(settings)
+        kept = blobs.put_bytes(b"recorded")
+        store.record_blob(*kept)
+        lost, _ = blobs.put_bytes(b"unrecorded")
+        clear_up(settings, store)
+        assert blobs.exists(kept[0])
+        assert blobs.exists(lost) == (name == "shared")
+        store.close()
