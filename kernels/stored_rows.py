@@ -59,6 +59,10 @@ class StoredRows:
         table[:, 0] += start * WIDTHS[table[:, 1]]
         return StoredRows(table, size, self.arrays, room)
 
+    def only(self, model: int) -> "StoredRows":
+        """The elements of one model alone."""
+        return StoredRows(self.table[[0, model + 1]], self.size, self.arrays)
+
     def load(self) -> Floats:
         """The rows in memory."""
         out = output("room", self.room, FLOAT32, self.shape)

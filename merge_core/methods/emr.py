@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from kernels.all_finite import rows_are_finite
 from kernels.gram import BLOCK
+from kernels.stored_rows import StoredRows
 from merge_core.errors import RecipeError
 from merge_core.methods.contract import (
     Blocks,
@@ -58,27 +60,34 @@ class Emr(Method):
             )
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
-        refuse_infinite_rows(chunk.rows, chunk.tensor)
-        size = int(np.prod(chunk.shape))
-        pair = np.abs([chunk.rows[self.task], self._masked(chunk, weights)])
-        return Blocks(_block_sums(pair) / size)
+        if not rows_are_finite(chunk.source):
+            refuse_infinite_rows(chunk.rows, chunk.tensor)
+        sums = np.stack([_block_sums(self._own(chunk)), _block_sums(self._masked(chunk, weights))], axis=1)
+        return Blocks(sums / int(np.prod(chunk.shape)))
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
         own, shared = total.values.sum(axis=0, dtype=np.float64)
         return np.float32(own / shared if shared > 0 else 1.0)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        scale: np.float32 = state
-        return self._masked(chunk, weights) * scale
+        masked = self._masked(chunk, weights)
+        masked *= state
+        return masked
+
+    def _own(self, chunk: Chunk) -> Rows:
+        source = chunk.source
+        own: Rows = source.only(self.task).load()[0] if isinstance(source, StoredRows) else source[self.task]
+        return own
 
     def _masked(self, chunk: Chunk, weights: Weights) -> Rows:
         """M_t ⊙ τ_uni."""
-        shared = elect(chunk.rows, weights, "max")
-        agrees = np.sign(chunk.rows[self.task]) == np.sign(shared)
-        return np.where(agrees, shared, np.float32(0))
+        own, shared = self._own(chunk), elect(chunk.source, weights, "max")
+        np.copyto(shared, np.float32(0), where=(np.signbit(own) != np.signbit(shared)) | (own == 0))
+        return shared
 
 
-def _block_sums(rows: Rows) -> NDArray[np.float64]:
-    """The sum of each BLOCK of each row: [blocks, rows]."""
-    starts = range(0, rows.shape[1], BLOCK)
-    return np.array([rows[:, start : start + BLOCK].sum(axis=1, dtype=np.float64) for start in starts])
+def _block_sums(row: Rows) -> NDArray[np.float64]:
+    """Σ |x| of each BLOCK."""
+    sizes = np.abs(row)
+    starts = range(0, row.size, BLOCK)
+    return np.array([sizes[start : start + BLOCK].sum(dtype=np.float64) for start in starts])

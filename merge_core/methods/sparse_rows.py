@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 
 from kernels.kth_magnitude import UNCUT
+from kernels.stored_rows import StoredRows
 from kernels.trim_elect import Elect, How, trim_elect
 from kernels.weighted_sum import weighted_sum
 from merge_core.methods.contract import Rows, Weights, normalized
@@ -17,7 +18,9 @@ def add_up(rows: Rows, weights: Weights, normalize: bool) -> Rows:
     return weighted_sum(rows, normalized(weights) if normalize else weights)
 
 
-def elect(rows: Rows, weights: Weights, how: How, votes: Elect = "weighted", zero_vote_sign: Literal[0, 1] = 0) -> Rows:
+def elect(
+    rows: Rows | StoredRows, weights: Weights, how: How, votes: Elect = "weighted", zero_vote_sign: Literal[0, 1] = 0
+) -> Rows:
     """TIES' second and third step: the entries that agree with the sign that `votes` elect, merged as `how` says."""
-    nothing_trimmed = np.zeros(len(rows), dtype=np.float32), np.full(len(rows), UNCUT, dtype=np.int64)
+    nothing_trimmed = np.zeros(rows.shape[0], dtype=np.float32), np.full(rows.shape[0], UNCUT, dtype=np.int64)
     return trim_elect(rows, weights, *nothing_trimmed, 0, how, votes, zero_vote_sign)

@@ -42,6 +42,7 @@ def test_a_run_of_stored_rows_is_that_run_of_them_and_goes_where_it_is_told():
     whole, room = StoredRows.of(models, base), dirty((len(SEVERAL), 4500))
     assert whole.run(123, 4500, room).load() is room
     assert same_bits(room, np.ascontiguousarray(loaded(models, base)[:, 123:4623]))
+    assert same_bits(whole.only(3).load(), whole.load()[3:4])
     assert same_bits(whole.run(100, 5000).run(23, 4500).load(), room)
 
 
