@@ -31,12 +31,14 @@ class TernaryResult:
     merge: Merge
     base: StoredTensor
     experts: Sequence[Read]
-    combine: Callable[[tuple[NDArray[Any], str], list[Planes]], NDArray[Any]]
+    combine: Callable[[tuple[NDArray[Any], str], list[Planes], NDArray[Any]], NDArray[Any]]
+    room: NDArray[Any]
 
     def stored(self, start: int, size: int) -> NDArray[Any]:
         """As `Reader.stored`, to the bit."""
         raw = self.base.storage()[start : start + size]
-        return self.combine((raw, self.base.spec.dtype.label), [read(start, size) for read in self.experts])
+        planes = [read(start, size) for read in self.experts]
+        return self.combine((raw, self.base.spec.dtype.label), planes, self.room[:size])
 
 
 def result(ready: Ready) -> TernaryResult | None:
@@ -57,7 +59,7 @@ def result(ready: Ready) -> TernaryResult | None:
         loader.planes if isinstance(loader, TernaryLoader) else lambda start, size: Planes(nothing, nothing)
         for loader in loaders
     ]
-    return TernaryResult(merge, merge.base, _trimmed(experts, ready.state), combine)
+    return TernaryResult(merge, merge.base, _trimmed(experts, ready.state), combine, ready.room())
 
 
 def _trimmed(experts: list[Read], state: State) -> list[Read]:
@@ -89,14 +91,17 @@ def _sum(ready: Ready, values: Weights) -> Any:
     if coefficients is None:
         return None
     scale = merge.scale if merge.space == "delta" else None
-    return lambda base, planes: signed_sum(base, planes, values, coefficients, label, scale)
+    return lambda base, planes, out: signed_sum(base, planes, values, coefficients, label, scale, out)
 
 
 def _election(merge: Merge, weights: Weights, state: State, values: Weights) -> Any:
     election, label = _choices(merge.method, state), merge.spec.dtype.label
     if election is None:
         return None
-    return lambda base, planes: signed_election(base, planes, values, weights, label, merge.scale, *election)
+    how, elect, zero_vote_sign = election
+    return lambda base, planes, out: signed_election(
+        base, planes, values, weights, label, merge.scale, how, elect, zero_vote_sign, out
+    )
 
 
 def _choices(method: Method, state: State) -> Any:
