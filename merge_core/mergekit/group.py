@@ -57,7 +57,7 @@ class Group:
         normalize = self._flag("normalize", peer.normalizes)
         alike = self._alike(inputs)
         thins = peer.ours != "task_arithmetic"
-        nested = thins and (not alike or (peer.elects and peer.ours != "ties"))
+        nested = thins and not alike
         data: Data = {"base": base, "ingredients": self._ingredients(inputs), "tensors": [*self._weights(inputs)]}
         if nested:
             data["ingredients"] = [
@@ -72,7 +72,8 @@ class Group:
 
     def _merging(self, peer: TaskVectors, normalize: bool, *, nested: bool) -> Data:
         if peer.elects:
-            return {"name": "ties", "convention": "mergekit", "aggregate": "mean" if normalize else "sum"}
+            name, aggregate = "ties" if nested else peer.together, "mean" if normalize else "sum"
+            return {"name": name, "convention": "mergekit", "aggregate": aggregate}
         if nested or peer.ours == "task_arithmetic":
             return {"name": "task_arithmetic", "normalize": normalize}
         return {"name": peer.ours, **peer.fixed, "normalize": normalize}

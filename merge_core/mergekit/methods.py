@@ -28,8 +28,12 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class TaskVectors(Peer):
-    """A method on task vectors: each is thinned out by `ours`, then all are added up, or signs are elected."""
+    """A method on task vectors: each is thinned out by `ours`, then all are added up, or signs are elected.
 
+    `together` is ours that does both, for inputs that are all thinned out alike.
+    """
+
+    together: str = ""
     elects: bool = False
     normalizes: bool = False
 
@@ -40,11 +44,12 @@ _SHARED = _SUMMED | {"rescale": "rescale"}
 _IDLE = ("int8_mask", "density", "rescale")
 
 
-def _task_vectors(ours: str, *, elects: bool, normalizes: bool = False, **more: str) -> TaskVectors:
+def _task_vectors(ours: str, *, electing: str = "", normalizes: bool = False, **more: str) -> TaskVectors:
+    """`electing` is ours that elects signs as well."""
     fixed = COMPATIBLE if ours in ("ties", "breadcrumbs") else {}
-    return TaskVectors(
-        ours, "needed", True, _SHARED, {"density": "density"} | more, _IDLE[:1], fixed, elects, normalizes
-    )
+    each = {"density": "density"} | more
+    together, elects = electing or ours, bool(electing)
+    return TaskVectors(ours, "needed", True, _SHARED, each, _IDLE[:1], fixed, together, elects, normalizes)
 
 
 KARCHER = {"max_iter": 10, "tol": 1e-5}
@@ -64,12 +69,12 @@ PEERS: Mapping[str, Peer] = MappingProxyType(
         "arcee_fusion": Peer("arcee_fusion", "needed"),
         "passthrough": Peer("passthrough", "ignored", each={"scale": "scale"}),
         "task_arithmetic": TaskVectors("task_arithmetic", "needed", True, _SUMMED, idle=_IDLE),
-        "ties": _task_vectors("ties", elects=True, normalizes=True),
-        "dare_linear": _task_vectors("dare_linear", elects=False),
-        "dare_ties": _task_vectors("dare_linear", elects=True),
-        "breadcrumbs": _task_vectors("breadcrumbs", elects=False, gamma="gamma"),
-        "breadcrumbs_ties": _task_vectors("breadcrumbs", elects=True, gamma="gamma"),
-        "della_linear": _task_vectors("della_linear", elects=False, epsilon="epsilon"),
-        "della": _task_vectors("della_linear", elects=True, normalizes=True, epsilon="epsilon"),
+        "ties": _task_vectors("ties", electing="ties", normalizes=True),
+        "dare_linear": _task_vectors("dare_linear"),
+        "dare_ties": _task_vectors("dare_linear", electing="dare_ties"),
+        "breadcrumbs": _task_vectors("breadcrumbs", gamma="gamma"),
+        "breadcrumbs_ties": _task_vectors("breadcrumbs", electing="breadcrumbs_ties", gamma="gamma"),
+        "della_linear": _task_vectors("della_linear", epsilon="epsilon"),
+        "della": _task_vectors("della_linear", electing="della", normalizes=True, epsilon="epsilon"),
     }
 )  # fmt: skip

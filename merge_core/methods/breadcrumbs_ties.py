@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from merge_core.methods.breadcrumbs import Band
 from merge_core.methods.contract import Chunk, Rows, State, Weights
-from merge_core.methods.sparse_rows import Aggregate, elect
+from merge_core.methods.sparse_rows import ZERO_VOTE_SIGN, Aggregate, elect
 
 
 class BreadcrumbsTies(Band):
@@ -12,8 +12,9 @@ class BreadcrumbsTies(Band):
 
     Of n entries the ⌊gamma·n⌋ largest are zeroed and the next ⌈density·n⌉ kept. `aggregate` mean is Σ w_t τ̂_t /
     Σ |w_t| over the agreeing entries, sum leaves the division out, max takes the largest; an entry whose votes
-    cancel stays as in the base. mergekit sums unless told to normalize, lets + win a cancelled vote, and lets
-    small tensors vanish. Davari and Belilovsky, "Model Breadcrumbs", 2023, https://arxiv.org/abs/2312.06795.
+    cancel stays as in the base. Convention `mergekit` has the band of breadcrumbs' and lets + win a cancelled vote;
+    mergekit sums unless told to normalize, and lets small tensors vanish. Davari and Belilovsky, "Model
+    Breadcrumbs", 2023, https://arxiv.org/abs/2312.06795.
     """
 
     name: Literal["breadcrumbs_ties"] = "breadcrumbs_ties"
@@ -24,4 +25,5 @@ class BreadcrumbsTies(Band):
     )
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        return elect(self.thinned(chunk, state), weights, self.aggregate)
+        rows = self.thinned(chunk, state)
+        return elect(rows, weights, self.aggregate, zero_vote_sign=ZERO_VOTE_SIGN[self.convention])

@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from kernels.random_drop import rescaled
-from kernels.trim_elect import How
+from kernels.trim_elect import Elect, How
 from merge_core.methods.contract import Chunk, Method, Rows, State, Weights
 from merge_core.methods.dare_linear import dropped
-from merge_core.methods.sparse_rows import Aggregate, elect
+from merge_core.methods.sparse_rows import ZERO_VOTE_SIGN, Aggregate, elect
 from merge_core.methods.ties import Votes
 
 
@@ -17,9 +17,9 @@ class DareTies(Method):
 
     `aggregate` mean is Σ w_t τ̃_t / Σ |w_t| over the agreeing entries, sum leaves the division out, max takes the
     largest; an entry whose votes cancel stays as in the base. `votes` frequency elects sign(Σ sign(τ̃_t)) instead.
-    Convention `peft` votes without weights, lets + win a cancelled vote, and divides by the number that agree.
-    mergekit sums unless told to normalize, lets + win a cancelled vote, draws from global state, and rescales so
-    that the sum of magnitudes stays as it was.
+    Convention `peft` votes without weights, lets + win a cancelled vote, and divides by the number that agree;
+    `mergekit` lets + win a cancelled vote. mergekit sums unless told to normalize, draws from global state, and
+    rescales so that the sum of magnitudes stays as it was.
     Yu et al., "Language models are super Mario", 2023, https://arxiv.org/abs/2311.03099, section 3.
     """
 
@@ -27,7 +27,7 @@ class DareTies(Method):
     density: float = Field(default=1.0, ge=0.0, le=1.0)
     rescale: bool = True
     aggregate: Aggregate = "mean"
-    convention: Literal["stockpot", "peft"] = "stockpot"
+    convention: Literal["stockpot", "peft", "mergekit"] = "stockpot"
     votes: Votes = "total"
     space: ClassVar[Literal["weight", "delta"]] = "delta"
     formula: ClassVar[str] = (
@@ -41,7 +41,9 @@ class DareTies(Method):
         return rescaled(merged, self.density) if self.rescale else merged
 
     def _elected(self, rows: Rows, weights: Weights) -> Rows:
-        if self.convention == "stockpot":
-            return elect(rows, weights, self.aggregate, "frequency" if self.votes == "frequency" else "weighted")
+        if self.convention != "peft":
+            zero_vote_sign = ZERO_VOTE_SIGN[self.convention]
+            votes: Elect = "frequency" if self.votes == "frequency" else "weighted"
+            return elect(rows, weights, self.aggregate, votes, zero_vote_sign)
         how: How = "count" if self.aggregate == "mean" else self.aggregate
         return elect(rows, weights, how, "frequency" if self.votes == "frequency" else "unweighted", zero_vote_sign=1)

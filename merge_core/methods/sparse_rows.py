@@ -11,6 +11,10 @@ from kernels.weighted_sum import weighted_sum
 from merge_core.methods.contract import Rows, Weights, normalized
 
 Aggregate = Literal["mean", "sum", "max"]
+Convention = Literal["stockpot", "mergekit"]
+
+ZERO_VOTE_SIGN: dict[str, Literal[0, 1]] = {"stockpot": 0, "mergekit": 1}
+"""The sign that votes which cancel take, by convention: none, or +."""
 
 
 def add_up(rows: Rows, weights: Weights, normalize: bool) -> Rows:
