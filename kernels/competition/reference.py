@@ -21,6 +21,7 @@ def balance(rows: Tensor, clamp: tuple[Tensor, Tensor], out: Tensor | None = Non
 def balance_histogram(
     rows: Tensor, clamp: tuple[Tensor, Tensor], prefixes: Tensor | None = None, out: Tensor | None = None
 ) -> Tensor:
+    """Histograms of β's positive parts and of its negative parts."""
     beta = balance(rows, clamp)
     parts = torch.cat([beta.clamp(min=0), (-beta).clamp(min=0)])
     if prefixes is None:

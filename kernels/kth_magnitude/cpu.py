@@ -128,6 +128,7 @@ def _tie_position(table: Integers, size: int, model: int, lo: int, magnitude: An
 def cuts(
     table: Integers, size: int, start: int, magnitudes: Floats, firsts: Integers, ranks: Integers, out: Integers
 ) -> None:
+    """The flat index of the last tie kept of each model, as far as this run can tell."""
     for model in range(out.size):
         lo = firsts[model] - start
         if lo < 0:

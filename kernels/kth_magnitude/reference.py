@@ -19,6 +19,7 @@ def magnitude_histogram(
     out: Tensor | None = None,
     edges: Tensor | None = None,
 ) -> Tensor:
+    """Bins counted by torch; `edges` is how many entries of each block fall into bin 0 of round 1."""
     counts = torch.zeros(len(rows), BINS[round_], dtype=torch.int64, device=rows.device) if out is None else out
     for model, bits in enumerate(magnitude_bits(rows)):
         if prefixes is not None:
