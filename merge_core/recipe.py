@@ -4,7 +4,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from merge_core.methods import AnyMethod
 from merge_core.recipe_errors import MOST_INGREDIENTS, misfit, validated
@@ -58,11 +66,22 @@ class Stack(Record):
 
 
 class Ingredient(Record):
-    """One input of a recipe; with `layer_shift` s its layer k + s is taken for layer k of the recipe."""
+    """One input of a recipe; with `layer_shift` s its layer k + s is taken for layer k of the recipe.
+
+    `any_base`: a delta of another base is put on this one on purpose. A service refuses it otherwise where the tensors
+    that it touches differ.
+    """
 
     source: AnySource
     weight: Number | None = None
     layer_shift: int = Field(default=0, strict=True, ge=-MOST_LAYERS, le=MOST_LAYERS)
+    any_base: bool = Field(default=False, strict=True)
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Recipes from before there was `any_base` keep their text, and so their digests."""
+        content: dict[str, Any] = serialize(self)
+        return content if self.any_base else {key: value for key, value in content.items() if key != "any_base"}
 
 
 class Output(Record):

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from app.api.auth import Reader
+from app.api.delta_shapes import DeltaDetail, DeltaShape
 from app.api.paging import Cursor, Limit
 from app.api.services import Pot
-from app.api.shapes import DeltaShape, Listing
+from app.api.shapes import Listing
 from merge_core.errors import NotFoundError
 
 router = APIRouter(prefix="/v1/deltas", tags=["deltas"])
@@ -21,7 +22,7 @@ def listed(
         Literal["delta", "base", "files", "any"], Query(description="what the files were found to be")
     ] = "delta",
     repo: Annotated[str | None, Query(description="namespace/name")] = None,
-    base: Annotated[str | None, Query(description="as the adapter's config names it")] = None,
+    base: Annotated[str | None, Query(description="the base's repo, or a base as the files name it")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Listing[DeltaShape]:
@@ -32,9 +33,9 @@ def listed(
 
 
 @router.get("/{delta_id}", summary="One delta with its statistics")
-def shown(token: Reader, pot: Pot, delta_id: str) -> DeltaShape:
-    """What its commit's files say of their base."""
+def shown(token: Reader, pot: Pot, delta_id: str) -> DeltaDetail:
+    """What its commit's files say of their base, tensor by tensor."""
     delta = pot.store.get_delta(delta_id, token)
     if delta is None:
         raise NotFoundError("no such delta", where=f"delta '{delta_id}'")
-    return DeltaShape.of(delta)
+    return DeltaDetail.with_tensors(delta, pot.store.touched_by(delta.id))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.api.names import check_name, check_revision
+from app.api.recorded_bases import check_bases
 from app.api.services import Services
 from app.memory import PROCESS_BYTES
 from app.store.records import Commit, Repo, Token, may_read
@@ -29,7 +30,9 @@ def planned(pot: Services, token: Token, data: RecipeFields) -> tuple[Pinned, Pl
     """The plan of the recipe in `data` for a caller; every error that headers show comes out here."""
     pinned = _pinned(pot, token, _parsed(data))
     resolve = PlanningResolve(pot.store, pot.blobs, token)
-    return pinned, make_plan(pinned.recipe, resolve, pot.settings.build_bytes, PROCESS_BYTES)
+    plan = make_plan(pinned.recipe, resolve, pot.settings.build_bytes, PROCESS_BYTES)
+    check_bases(pot, pinned.recipe)
+    return pinned, plan
 
 
 def _parsed(data: RecipeFields) -> Recipe:

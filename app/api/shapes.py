@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict
 
 from app.store.records import (
     Composition,
-    DeltaState,
     FileEntry,
     Job,
     JobState,
@@ -155,21 +154,6 @@ class NewToken(TokenShape):
     def made(cls, token: Token, secret: str) -> Self:
         """The answer to making `token`."""
         return cls(**_token_fields(token), secret=secret)
-
-
-class DeltaShape(Shape):
-    """What a commit's files were found to be: a delta, a base, other files, or refused with the reason."""
-
-    id: str
-    repo: str
-    commit: str
-    base: str | None
-    kind: str
-    format: str
-    state: DeltaState
-    reason: str | None
-    summary: dict[str, Any]
-    created_at: datetime
 
 
 class JobShape(Shape):

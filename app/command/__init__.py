@@ -8,7 +8,21 @@ import sys
 
 import typer
 
-from app.command import compose, compress, extract, jobs, merge, methods, plan, pull, push, serve, tokens, worker
+from app.command import (
+    compose,
+    compress,
+    deltas,
+    extract,
+    jobs,
+    merge,
+    methods,
+    plan,
+    pull,
+    push,
+    serve,
+    tokens,
+    worker,
+)
 from app.command.output import report_error
 from merge_core.errors import StockpotError
 
@@ -24,6 +38,7 @@ command = typer.Typer(
 )
 for module in (merge, plan, extract, compress, methods, serve, worker, push, pull, compose):
     command.command()(getattr(module, module.__name__.rpartition(".")[2]))
+command.add_typer(deltas.group, name="deltas")
 command.add_typer(jobs.group, name="jobs")
 command.add_typer(tokens.group, name="tokens")
 

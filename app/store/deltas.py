@@ -1,8 +1,9 @@
 """What the service has found in each ingested commit."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, insert, select, update
+from sqlalchemy import Row, Select, delete, insert, or_, select, update
 
 from app.store.positions import after_newest, cursor_of
 from app.store.records import DeltaRecord, Page, Repo, Token
@@ -15,22 +16,20 @@ from merge_core.errors import NotFoundError
 class DeltaRecords(Subject):
     """One record per commit."""
 
-    def put_delta(self, record: DeltaRecord) -> None:
-        """Keep what was found in a commit, in place of an earlier finding; the repo takes the kind of its head."""
-        namespace, name = record.repo.split("/", 1)
-        commit = (
-            select(commits.c.key, commits.c.repo_id)
-            .join(repos, repos.c.id == commits.c.repo_id)
-            .where(repos.c.namespace == namespace, repos.c.name == name, commits.c.id == record.commit)
-        )
-        columns = ("id", "base", "kind", "format", "state", "reason", "created_at")
-        values = {column: getattr(record, column) for column in columns} | {"summary": dict(record.summary)}
+    def put_delta(self, record: DeltaRecord, by_tensor: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Keep what was found in a commit, in place of an earlier finding; the repo takes the kind of its head.
+
+        `by_tensor` are the rows of what a delta touches.
+        """
+        columns = ("id", "base", "kind", "format", "state", "reason", "created_at", "base_repo", "base_commit")
+        values = {column: getattr(record, column) for column in columns}
+        documents = {"summary": dict(record.summary), "facts": dict(record.facts), "by_tensor": list(by_tensor)}
         with self._database.write(lasting=False) as connection:
-            row = connection.execute(commit).one_or_none()
+            row = connection.execute(commit_row(record.repo, record.commit)).one_or_none()
             if row is None:
                 raise NotFoundError("no such commit", where="commit", found=f"{record.repo}@{record.commit}")
             connection.execute(delete(deltas).where(deltas.c.commit_key == row.key))
-            connection.execute(insert(deltas).values(commit_key=row.key, **values))
+            connection.execute(insert(deltas).values(commit_key=row.key, **values, **documents))
             is_head = (repos.c.id == row.repo_id) & (repos.c.head == record.commit) & (repos.c.kind != "composition")
             connection.execute(update(repos).where(is_head).values(kind=record.kind))
 
@@ -47,6 +46,20 @@ class DeltaRecords(Subject):
             row = connection.execute(query).one_or_none()
             return None if row is None else _record(row)
 
+    def touched_by(self, delta_id: str) -> list[dict[str, Any]]:
+        """A row for each tensor that the delta touches; none where nothing is known of them. Check who may read it."""
+        with self._database.read() as connection:
+            found = connection.execute(select(deltas.c.by_tensor).where(deltas.c.id == delta_id)).scalar_one_or_none()
+            return list(found or ())
+
+    def deltas_without(self, base: str, limit: int) -> list[DeltaRecord]:
+        """Deltas of no known base, or that name the repo `base` and were found to fit another; the newest first."""
+        elsewhere = (deltas.c.base == base) & (deltas.c.base_repo != base)
+        query = _query().where(deltas.c.kind == "delta", or_(deltas.c.base_repo.is_(None), elsewhere))
+        with self._database.read() as connection:
+            newest = query.order_by(deltas.c.created_at.desc()).limit(limit)
+            return [_record(row) for row in connection.execute(newest)]
+
     def list_deltas(
         self,
         caller: Token | None,
@@ -57,19 +70,32 @@ class DeltaRecords(Subject):
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page[DeltaRecord]:
-        """Records of repos the caller may read, the newest first; `kind` None for bases and plain files too."""
+        """Records of repos the caller may read, the newest first; `kind` None for bases and plain files too.
+
+        `base` is a repo that they were found to fit, or a base as the files name it.
+        """
         query = _query().where(visible_to(caller))
         full_name = repos.c.namespace + "/" + repos.c.name
-        for column, wanted in ((deltas.c.kind, kind), (deltas.c.base, base), (full_name, repo)):
+        for column, wanted in ((deltas.c.kind, kind), (full_name, repo)):
             query = query if wanted is None else query.where(column == wanted)
+        if base is not None:
+            query = query.where(or_(deltas.c.base == base, deltas.c.base_repo == base))
         query = after_newest(query, deltas, cursor).limit(limit + 1)
         with self._database.read() as connection:
             found = [_record(row) for row in connection.execute(query)]
         return Page(tuple(found[:limit]), cursor_of(found[limit - 1]) if len(found) > limit else None)
 
 
+def commit_row(repo: str, commit: str) -> Select[Any]:
+    """The query of the commit's `key` and `repo_id`."""
+    namespace, name = repo.split("/", 1)
+    joined = select(commits.c.key, commits.c.repo_id).join(repos, repos.c.id == commits.c.repo_id)
+    return joined.where(repos.c.namespace == namespace, repos.c.name == name, commits.c.id == commit)
+
+
 def _query() -> Select[Any]:
-    columns = (deltas, repos.c.namespace, repos.c.name, commits.c.id.label("commit_id"))
+    of_delta = [column for column in deltas.c if column is not deltas.c.by_tensor]
+    columns = (*of_delta, repos.c.namespace, repos.c.name, commits.c.id.label("commit_id"))
     joined = select(*columns).join(commits, commits.c.key == deltas.c.commit_key)
     return joined.join(repos, repos.c.id == commits.c.repo_id)
 
@@ -86,4 +112,7 @@ def _record(row: Row[Any]) -> DeltaRecord:
         reason=row.reason,
         summary=row.summary,
         created_at=row.created_at,
+        base_repo=row.base_repo,
+        base_commit=row.base_commit,
+        facts=row.facts or {},
     )

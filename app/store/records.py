@@ -1,7 +1,7 @@
 """What the store hands out: frozen rows, with nothing of SQL in them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, TypeVar
 
@@ -80,7 +80,10 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeltaRecord:
-    """What ingesting one commit of a repo found: a delta, a base or plain files, or why it was refused."""
+    """What ingesting one commit of a repo found: a delta, a base or plain files, or why it was refused.
+
+    `base` is the one that the files name, `base_repo` and `base_commit` the one that they were found to fit.
+    """
 
     id: str
     repo: str
@@ -92,6 +95,40 @@ class DeltaRecord:
     reason: str | None
     summary: Json
     created_at: datetime
+    base_repo: str | None = None
+    base_commit: str | None = None
+    facts: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHash:
+    """One tensor of a known base: what it is, the hash of its bytes, and where in a blob they lie."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+    blob: str
+    begin: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBase:
+    """A commit with a full checkpoint whose tensors are known. Those of equal `layout` have equal names and shapes."""
+
+    key: int
+    repo_id: int
+    repo: str
+    commit: str
+    layout: str
+    contents: str
+    model_type: str | None
+
+    @property
+    def name(self) -> str:
+        """`namespace/name@commit`."""
+        return f"{self.repo}@{self.commit}"
 
 
 @dataclass(frozen=True, slots=True)

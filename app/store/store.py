@@ -2,6 +2,7 @@
 
 from app.settings import Settings
 from app.store.adoption import Adoption
+from app.store.bases import BaseRecords
 from app.store.blob_records import BlobRecords
 from app.store.composition_names import CompositionNames
 from app.store.compositions import CompositionRecords
@@ -22,6 +23,7 @@ class Store(
     RepoRecords,
     BlobRecords,
     DeltaRecords,
+    BaseRecords,
     SurveyKeeping,
     CompositionRecords,
     CompositionNames,

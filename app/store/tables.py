@@ -139,6 +139,37 @@ deltas = Table(
     Column("reason", Text),
     Column("summary", Document, nullable=False),
     Column("created_at", Moment, nullable=False, index=True),
+    # The base that the files fit, as it was found: its repo may be gone since.
+    Column("base_repo", String(200), index=True),
+    Column("base_commit", String(40)),
+    Column("facts", Document),
+    Column("by_tensor", Document),
+)
+
+# A full checkpoint whose tensors are known: `layout` is the hash of their names and shapes, `contents` that of all.
+bases = Table(
+    "bases",
+    metadata,
+    Column("commit_key", ForeignKey("commits.key", ondelete="CASCADE"), primary_key=True),
+    Column("layout", String(64), nullable=False),
+    Column("contents", String(64), nullable=False),
+    Column("model_type", String(200)),
+)
+
+base_tensors = Table(
+    "base_tensors",
+    metadata,
+    Column("commit_key", ForeignKey("bases.commit_key", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    # A document, as PostgreSQL's texts hold no NUL and a file's names may.
+    Column("name", Document, nullable=False),
+    Column("dtype", String(16), nullable=False),
+    Column("shape", Document, nullable=False),
+    Column("sha256", String(64), nullable=False, index=True),
+    # Where the bytes lie.
+    Column("blob", String(64), nullable=False, index=True),
+    Column("begin", BigInteger, nullable=False),
+    Column("length", BigInteger, nullable=False),
 )
 
 # What surveys have found. Their inputs are told once for each bundle of records over the same blobs.

@@ -32,12 +32,14 @@ class Inspection:
     """What a repo's files are: a `base`, a `delta`, or just `files` with the `reason` why they are no more.
 
     Files of a known `format` may be no more than files: what acts only at inference time is kept and handed out.
+    `artefact` is what they say, where they say something.
     """
 
     kind: Literal["base", "delta", "files"]
     format: str
     reason: str | None
     summary: dict[str, Any]
+    artefact: Artefact | None = None
 
 
 def check_file(name: str, path: Path) -> None:
@@ -83,7 +85,7 @@ def inspect(files: FileTree) -> Inspection:
         statistics = check_statistics(files, artefact)
     except UnsupportedError as error:
         return Inspection("files", name, str(error), {})
-    return Inspection(artefact.kind, artefact.format, None, _summary(artefact) | {"statistics": statistics})
+    return Inspection(artefact.kind, artefact.format, None, _summary(artefact) | {"statistics": statistics}, artefact)
 
 
 def _summary(artefact: Artefact) -> dict[str, Any]:
