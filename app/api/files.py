@@ -157,5 +157,4 @@ def file_response(pot: Services, request: Request, repo: Repo, path: str, revisi
         raise NotFoundError(
             f"no such file in '{repo.full_name}'", where="path", found=repr(path), expected=nearest(path, entries)
         )
-    blob = pot.blobs.local_path(entry.sha256)
-    return serve(request, Served(path, blob, entry.sha256, entry.size, commit.id))
+    return serve(request, Served(path, pot.blobs, entry.sha256, entry.size, commit.id))

@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.problems import RangeError
+from app.store.blobs import Blobs
 
 MOST_RANGES = 16
 SHOWN_AS = {".json": "application/json", ".md": "text/plain; charset=utf-8", ".txt": "text/plain; charset=utf-8"}
@@ -25,10 +26,10 @@ _RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18})")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A file of a repo as it is sent: where its bytes lie, and what identifies them."""
+    """A file of a repo as it is sent: where its bytes are, and what identifies them."""
 
     path: str
-    blob: Path
+    blobs: Blobs
     sha256: str
     size: int
     commit: str
@@ -40,7 +41,22 @@ def serve(request: Request, served: Served) -> Response:
     if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     ranges = wanted_ranges(request, headers["ETag"], served.size)
-    return BlobResponse(served.blob, ranges, headers, _media_type(served.path))
+    if served.blobs.is_whole(served.sha256) or "," in (ranges or ""):
+        return BlobResponse(served.blobs.local_path(served.sha256), ranges, headers, _media_type(served.path))
+    return _decoded(request, served, ranges, headers)
+
+
+def _decoded(request: Request, served: Served, ranges: str | None, headers: dict[str, str]) -> Response:
+    """From a packed blob: what is asked for is decoded as it is sent, and nothing else."""
+    first, last = (0, served.size - 1) if ranges is None else map(int, ranges.removeprefix("bytes=").split("-"))
+    headers |= {"Content-Length": str(last + 1 - first)}
+    if ranges is not None:
+        headers |= {"Content-Range": f"bytes {first}-{last}/{served.size}"}
+    media_type, status = _media_type(served.path), 200 if ranges is None else 206
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    pieces = served.blobs.read(served.sha256, first, last + 1)
+    return StreamingResponse(pieces, status_code=status, headers=headers, media_type=media_type)
 
 
 class BlobResponse(FileResponse):

@@ -11,8 +11,10 @@ from urllib.parse import unquote, urlsplit
 from obstore.exceptions import BaseError
 
 from app.settings import Settings
-from app.store.folder_shelf import FolderShelf, missing
+from app.store.copies import Copies
+from app.store.folder_shelf import missing
 from app.store.object_shelf import ObjectShelf
+from app.store.packed_shelf import PackedShelf
 from app.store.uploads import Announce, Upload, Uploads
 from merge_core.errors import FileError
 
@@ -125,6 +127,16 @@ class Blobs:
         """True when the bytes are here."""
         return self._shelf.size(sha256) is not None
 
+    @property
+    def packing_shelf(self) -> PackedShelf | None:
+        """Where blobs may be packed; None for an object store, which keeps them whole."""
+        return self._shelf if isinstance(self._shelf, PackedShelf) else None
+
+    def is_whole(self, sha256: str) -> bool:
+        """True when `local_path` costs no decoding."""
+        shelf = self.packing_shelf
+        return shelf is None or shelf.is_plain(sha256)
+
     def check(self) -> None:
         """Raises OSError when the place where blobs are kept does not answer."""
         try:
@@ -149,6 +161,7 @@ class Blobs:
 
 def _shelf(settings: Settings, *, holds: bool) -> Shelf:
     parts = urlsplit(settings.blob_url)
+    copies = Copies(settings.data / "cache", settings.cache_bytes, holds=holds)
     if parts.scheme in ("", "file"):
-        return FolderShelf(Path(unquote(parts.path)))
-    return ObjectShelf(settings.blob_url, settings.data / "cache", settings.cache_bytes, holds=holds)
+        return PackedShelf(Path(unquote(parts.path)), copies)
+    return ObjectShelf(settings.blob_url, copies)

@@ -1,11 +1,11 @@
-"""Files of an object store that this machine has needed, the ones used last, in a bounded number of bytes."""
+"""Files that this machine has needed, of an object store or unpacked: the last used, in a bounded number of bytes."""
 
-import fcntl
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from app.store.file_locks import forgotten, held, touch
 from app.store.folder_shelf import FolderShelf, missing
 
 RECENT_S = 60.0
@@ -50,7 +50,7 @@ class Cache(FolderShelf):
         for used_at, nbytes, path in sorted(files):
             if excess <= 0 or used_at > time.time() - RECENT_S:
                 return
-            if path.name != besides and _forgotten(path):
+            if path.name != besides and forgotten(path):
                 excess -= nbytes
 
     def close(self) -> None:
@@ -62,39 +62,13 @@ class Cache(FolderShelf):
         """False when somebody has forgotten the file meanwhile."""
         if self._holds and digest not in self._held:
             with suppress(FileNotFoundError):
-                self._held[digest] = _held(self.path(digest))
+                self._held[digest] = held(self.path(digest))
         return self._touch(digest)
 
     def _touch(self, digest: str) -> bool:
         path = self.path(digest)
         try:
-            os.utime(path, (time.time(), path.stat().st_mtime))
+            touch(path)
         except FileNotFoundError:
             return False
         return True
-
-
-def _held(path: Path) -> int:
-    """A descriptor whose lock keeps the file. Raises FileNotFoundError where the file went before it had the lock."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        if not os.path.samestat(os.fstat(descriptor), path.stat()):
-            raise FileNotFoundError(path)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _forgotten(path: Path) -> bool:
-    """True when nobody held the file, which is then gone."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-    except FileNotFoundError:
-        return True
-    except BlockingIOError:
-        return False
-    return True

@@ -47,7 +47,7 @@ class FolderShelf:
 
     def read(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
         """From the file, opened at once so that a missing blob raises here and not half way."""
-        return _pieces(self.fetch(digest), start, stop)
+        return pieces(self.fetch(digest), start, stop)
 
     def remove(self, digest: str) -> None:
         """Unlink."""
@@ -73,7 +73,8 @@ def missing(digest: str) -> NotFoundError:
     return NotFoundError("no such blob", where="sha256", found=digest)
 
 
-def _pieces(path: Path, start: int, stop: int) -> Iterator[bytes]:
+def pieces(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes of a file from `start` up to `stop`, piece by piece."""
     with path.open("rb") as file:
         file.seek(start)
         while start < stop and (piece := file.read(min(PIECE_BYTES, stop - start))):

@@ -17,9 +17,9 @@ READ_BYTES = 8 * PIECE_BYTES
 class ObjectShelf:
     """Keeps objects, and on this machine what was used last: whole files, and outlines of them."""
 
-    def __init__(self, url: str, cache: Path, most_bytes: int, *, holds: bool) -> None:
+    def __init__(self, url: str, copies: Copies) -> None:
         self._objects = from_url(url)
-        self._copies = Copies(cache, most_bytes, holds=holds)
+        self._copies = copies
 
     def take(self, source: Path, digest: str) -> None:
         """Send it, then keep it in the cache: what was just made is often read next."""

@@ -2,6 +2,6 @@
 
 from merge_core.packing.index import Origin
 from merge_core.packing.pack import Known, Packing, pack
-from merge_core.packing.packed import Packed
+from merge_core.packing.packed import Packed, Plain, Ranges
 
-__all__ = ["Known", "Origin", "Packed", "Packing", "pack"]
+__all__ = ["Known", "Origin", "Packed", "Packing", "Plain", "Ranges", "pack"]

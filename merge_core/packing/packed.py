@@ -25,6 +25,17 @@ class Ranges(Protocol):
     def read(self, start: int, stop: int) -> Bytes: ...
 
 
+class Plain:
+    """A file that is not packed, mapped."""
+
+    def __init__(self, path: Path) -> None:
+        self._data = map_file(path)
+
+    def read(self, start: int, stop: int) -> Bytes:
+        """Its bytes [start, stop)."""
+        return self._data[start:stop]
+
+
 class Packed:
     """The original of a packed file. `open_origin` gives the files that it is stored against, by their sha256.
 
