@@ -13,7 +13,10 @@ from kernels.compiled import compiled
 from kernels.stored_rows import STRETCH, load_stretches
 
 LANES = 32
+TOGETHER = 8
+"""Lanes whose totals, of every pair among four rows, fit into the registers at once."""
 DOUBLE = ir.DoubleType()
+WIDE = ir.VectorType(DOUBLE, TOGETHER)
 
 
 def _widened(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
@@ -48,6 +51,64 @@ def _add(x: Floats, y: Floats, sums: Doubles) -> None:
     _add_lane_sums(x, y, x.size // LANES, sums)
 
 
+def _products(models: int) -> Any:
+    """sums[i, j, l] += rows[i, 32·k + l]·rows[j, 32·k + l] in order of k, for k < count and every pair j ≤ i.
+
+    The same sums as pair by pair; but each element is widened once, and the totals of 8 lanes stay in registers.
+    """
+
+    def typing(_context: Any, rows: Any, _count: Any, sums: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            rows, count, sums = args
+            kind, _, totals_kind = signature.args
+            stride = builder.extract_value(context.make_array(kind)(context, builder, rows).shape, 1)
+            pairs = [(i, j) for i in range(models) for j in range(i + 1)]
+            for lane in range(0, LANES, TOGETHER):
+                places = [
+                    builder.bitcast(
+                        lanes.address(context, builder, totals_kind, sums, count.type((i * models + j) * LANES + lane)),
+                        WIDE.as_pointer(),
+                    )
+                    for i, j in pairs
+                ]
+                totals = [lanes.variable(builder, DOUBLE, TOGETHER) for _ in pairs]
+                for total, place in zip(totals, places, strict=True):
+                    builder.store(builder.load(place, align=8), total)
+                with cgutils.for_range(builder, count) as loop:
+                    at = builder.add(builder.mul(loop.index, count.type(LANES)), count.type(lane))
+                    indices = [builder.add(builder.mul(stride, stride.type(i)), at) for i in range(models)]
+                    pointers = [lanes.address(context, builder, kind, rows, index) for index in indices]
+                    values = [builder.fpext(lanes.load(builder, pointer, TOGETHER), WIDE) for pointer in pointers]
+                    for (i, j), total in zip(pairs, totals, strict=True):
+                        builder.store(builder.fadd(builder.load(total), builder.fmul(values[i], values[j])), total)
+                for total, place in zip(totals, places, strict=True):
+                    builder.store(builder.load(total), place, align=8)
+            return context.get_dummy_value()
+
+        return types.none(rows, types.intp, sums), codegen
+
+    return intrinsic(typing)
+
+
+_add_two, _add_three, _add_four = _products(2), _products(3), _products(4)
+
+
+@compiled
+def _add_pairs(rows: Floats, width: int, sums: Doubles) -> None:
+    """The products of all pairs among the first rows, as many as `sums` has, over `width` elements."""
+    count, models = width // LANES, len(sums)
+    if models == 2:
+        _add_two(rows, count, sums)
+    elif models == 3:
+        _add_three(rows, count, sums)
+    elif models == 4:
+        _add_four(rows, count, sums)
+    else:
+        for i in range(models):
+            for j in range(i + 1):
+                _add_lane_sums(rows[i], rows[j], count, sums[i, j])
+
+
 @compiled
 def _finished(x: Floats, y: Floats, sums: Doubles) -> float:
     """The sum of all lanes, and then of what is left of the last stretch, x and y."""
@@ -69,9 +130,7 @@ def gram(table: Integers, size: int, block: int, out: Doubles) -> None:
         for lo in range(b * block, stop, STRETCH):
             width = min(STRETCH, stop - lo)
             load_stretches(table, lo, width, rows)
-            for i in range(models):
-                for j in range(i + 1):
-                    _add(rows[i, :width], rows[j, :width], sums[i, j])
+            _add_pairs(rows, width, sums)
         for i in range(models):
             for j in range(i + 1):
                 value = _finished(rows[i, :width], rows[j, :width], sums[i, j])
