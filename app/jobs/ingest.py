@@ -8,7 +8,7 @@ from app.jobs.hashing import hash_tensors
 from app.jobs.known_bases import Found, KnownBases, digest_of, hashes_of, without_unchanged
 from app.jobs.perform import Work, error_document
 from app.jobs.queue import Jobs
-from app.store.records import EVERYBODY, DeltaRecord, DeltaState, KnownBase, StoredHash
+from app.store.records import EVERYBODY, DeltaRecord, DeltaState, KnownBase, Repo, StoredHash
 from app.store.resolve import StoreResolve
 from app.store.subject import new_id, now
 from merge_core.delta_facts import Measuring, TensorFacts, in_sum, stands_alone
@@ -38,6 +38,7 @@ class Look:
     """One commit being looked at."""
 
     work: Work
+    repo: Repo
     source: Source
     record: DeltaRecord
 
@@ -60,24 +61,26 @@ def ingest(work: Work) -> None:
     """Record the commit as a base, a delta, or plain files with the reason why they are no more than that."""
     repo, commit = str(work.job.payload["repo"]), str(work.job.payload["commit"])
     source = StoreResolve(work.store, work.blobs, EVERYBODY)(f"{repo}@{commit}")
+    of_repo = work.store.require_repo(repo)
     try:
         found = inspect(source.files)
-        look = Look(work, source, _record(work, found, base_in_card(source.files)))
+        record = _record(work, of_repo, found, base_in_card(source.files))
+        look = Look(work, of_repo, source, record)
         _keep(look, found.artefact)
     except FileError as error:
         found = Inspection("files", UNREADABLE, str(error), error_document(error))
-        work.store.put_delta(_record(work, found, None))
+        work.store.put_delta(_record(work, of_repo, found, None))
     work.store.finish(work.job.id, work.lease.token, {"kind": found.kind, "format": found.format})
 
 
-def _record(work: Work, found: Inspection, in_card: str | None) -> DeltaRecord:
+def _record(work: Work, repo: Repo, found: Inspection, in_card: str | None) -> DeltaRecord:
     """The record, with the id and the time of the one that an earlier look has left."""
-    repo, commit = str(work.job.payload["repo"]), str(work.job.payload["commit"])
-    earlier = work.store.delta_of(work.store.require_repo(repo), commit)
+    commit = str(work.job.payload["commit"])
+    earlier = work.store.delta_of(repo, commit)
     state: DeltaState = "ok" if found.kind != "files" else "refused" if found.format == UNREADABLE else "files"
     return DeltaRecord(
         id=new_id() if earlier is None else earlier.id,
-        repo=repo,
+        repo=repo.full_name,
         commit=commit,
         base=found.summary.get("declared_base") or (None if found.kind == "files" else in_card),
         kind=found.kind,
@@ -137,7 +140,7 @@ def _changed(look: Look, found: Found, tensors: list[StoredHash]) -> Measured:
 
 
 def _known(look: Look) -> KnownBases:
-    return KnownBases(look.work, look.work.store.require_repo(look.record.repo))
+    return KnownBases(look.work, look.repo)
 
 
 def _measured(look: Look, base: KnownBase | None, deltas: Mapping[str, Delta]) -> Measured:

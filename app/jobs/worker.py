@@ -24,6 +24,7 @@ from app.jobs.staging import close_attempt
 from app.settings import Settings
 from app.store.compositions import INGEST
 from app.store.store import Store
+from merge_core.first_use import load_operations
 
 MONITORING_S = 5
 MAINTENANCE_S = 5
@@ -127,6 +128,7 @@ def preload() -> None:
     """
     for module, _name in HANDLERS.values():
         import_module(module)
+    load_operations()
 
 
 def run_worker(settings: Settings) -> int:
