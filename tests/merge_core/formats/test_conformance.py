@@ -10,8 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from merge_core.delta_facts import Measuring
 from merge_core.errors import FileError, InputError, RecipeError
-from merge_core.formats import READERS, inspect
+from merge_core.fit import fit
+from merge_core.formats import READERS, inspect, read
+from merge_core.orientation import model_type
 from merge_core.sources import folder_source
 from tests.merge_core.building import Tensors, built, mix, relative_rms
 from tests.merge_core.formats.published import PUBLISHED, Expected
@@ -70,6 +73,22 @@ def test_exactly_one_reader_says_yes_and_gives_it_its_name(kind: str, written_of
     found = inspect(files)
     assert (found.kind, found.format, found.reason) == ("delta", PUBLISHED[kind][0], None)
     assert sum(found.format == reader.NAME and reader.recognises(files) for reader in READERS) == 1
+
+
+@of_every_kind
+def test_it_fits_its_base_and_is_as_large_as_what_it_changes(kind: str, written_of: WrittenOf) -> None:
+    root, expected = written_of(kind)
+    source, weights = folder_source(str(root / "base")), load_file(root / "base/model.safetensors")
+    artefact, base = read(folder_source(str(root / "adapter")).files), read(source.files).tensors
+    settled = artefact if artefact.settle is None else artefact.settle(base)
+    held = fit(settled, {name: stored.spec.shape for name, stored in base.items()}, model_type(source))
+    assert held.fits, held.misfits
+    for name, delta in held.deltas.items():
+        facts = Measuring(base).facts(name, delta)
+        change = expected[name].double() - weights[name].double()
+        # What the library has merged is rounded to float32: a change is known to within the weight's last bit.
+        assert facts.norm == pytest.approx(float(change.norm()), rel=1e-4, abs=1e-6 * float(weights[name].norm())), name
+        assert facts.density is None or facts.density >= float((change != 0).double().mean()) - 1e-9, name
 
 
 @of_every_kind
