@@ -54,6 +54,7 @@ class Settings(BaseModel):
     threads: int = Field(default_factory=_processors, ge=1, le=1024)
     memory_bytes: Size = Field(default_factory=_half_the_memory, ge=PROCESS_BYTES)
     cache_bytes: Size = Field(32 * GIB, ge=0)
+    pack: bool = True
     max_file_bytes: Size = Field(100 * GIB, ge=1)
     lease_s: int = Field(15, ge=10, le=600)
     job_deadline_s: int = Field(24 * 3600, ge=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.jobs.hashing import hash_tensors
 from app.jobs.known_bases import Found, KnownBases, digest_of, hashes_of, without_unchanged
+from app.jobs.packing import submit_packing
 from app.jobs.perform import Work, error_document
 from app.jobs.queue import Jobs
 from app.store.records import EVERYBODY, DeltaRecord, DeltaState, KnownBase, Repo, StoredHash
@@ -98,6 +99,7 @@ def _keep(look: Look, artefact: Artefact | None) -> None:
     elif artefact.complete:
         look.work.store.put_delta(look.record)  # hashing takes a while
         _keep_checkpoint(look, artefact)
+        submit_packing(look.work, look.record.repo, look.record.commit)
         _look_again(look.work, look.record.repo)
     else:
         _keep_delta(look, artefact)

@@ -24,8 +24,9 @@ from app.store.store import Store
 from merge_core.errors import NotFoundError
 
 PERFORM = "app.jobs.worker.perform"
-# Earlier queues come first: looking at an upload takes milliseconds, building may take hours.
-QUEUE_OF = {INGEST: "stockpot-quick", FINALISER: "stockpot-quick", SHARD: "stockpot-build"}
+PACK = "pack"
+# Earlier queues come first: looking at an upload takes milliseconds, building may take hours, packing saves disk only.
+QUEUE_OF = {INGEST: "stockpot-quick", FINALISER: "stockpot-quick", SHARD: "stockpot-build", PACK: "stockpot-spare"}
 QUEUES = tuple(dict.fromkeys(QUEUE_OF.values()))
 NO_TIMEOUT = -1  # the deadline is in SQL, where it also ends what a stuck process holds
 RESULT_TTL_S = 600
@@ -67,6 +68,13 @@ class Jobs:
         """Queue a look at what a commit's files are."""
         payload = {"repo": repo.full_name, "commit": commit.id}
         job = self._store.create_job(INGEST, f"{repo.full_name}@{commit.id}", payload, repo=repo.full_name)
+        self.enqueue_all([job])
+        return job
+
+    def submit_packing(self, repo: str, commit: str) -> Job:
+        """Queue the packing of a commit's checkpoint against others that are here."""
+        payload = {"repo": repo, "commit": commit}
+        job = self._store.create_job(PACK, f"{repo}@{commit}", payload, repo=repo)
         self.enqueue_all([job])
         return job
 

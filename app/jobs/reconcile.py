@@ -104,6 +104,12 @@ class Reconciler:
             log.info("removed what nothing needs", blobs=len(gone))
         return gone
 
+    def drop_plain(self) -> list[str]:
+        """Every five seconds: remove the bytes of packed blobs that nobody has read for a while; their hashes."""
+        shelf = self._blobs.packing_shelf
+        found = self._store.whole_packings() if shelf is not None else []
+        return [sha256 for sha256 in found if shelf is not None and self._store.drop_plain(sha256, shelf.drop_plain)]
+
     def _collected(self, sha256: str) -> bool:
         try:
             return self._store.collect_blob(sha256, self._blobs.delete)
@@ -155,6 +161,7 @@ def run_reconciler(settings: Settings) -> int:
                     swept = time.monotonic()
                     reconciler.sweep()
                     reconciler.collect()
+                    reconciler.drop_plain()
         except (RedisError, SQLAlchemyError) as error:
             log.warning("cannot compare", error=type(error).__name__, reason=str(error))
         time.sleep(TICK_S)

@@ -1,8 +1,9 @@
 """Bytes that nothing needs any more: removed for good, and never beside somebody who is about to need them.
 
-A blob is needed by a commit that names it, by a job of an open family that reads or has made it, and by a caller who
-has sent it and not committed it yet. What is needed by none is first marked `going`, so that no commit takes it; then
-its bytes and its row go, under a lock on the row that whoever announces the same bytes waits for.
+A blob is needed by a commit that names it, by a job of an open family that reads or has made it, by what is packed
+against it, and by a caller who has sent it and not committed it yet. What is needed by none is first marked `going`,
+so that no commit takes it; then its bytes and its row go, under a lock on the row that whoever announces the same
+bytes waits for.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from app.store.blob_records import GOING
 from app.store.records import OPEN_STATES
 from app.store.subject import Subject, now
 from app.store.surveys import forget_surveys
-from app.store.tables import blob_holds, blob_owners, blobs, files, jobs
+from app.store.tables import blob_holds, blob_origins, blob_owners, blobs, files, jobs
 
 SETTLED = timedelta(seconds=10)
 """What was touched later than so long ago may be on its way into a commit."""
@@ -75,8 +76,8 @@ def _locked(connection: Connection, sha256: str) -> bool:
     return connection.execute(row).first() is not None
 
 
-def _is_needed() -> ColumnElement[bool]:
-    """The condition on blobs under which one stays."""
+def is_held() -> ColumnElement[bool]:
+    """The condition on blobs under which a job of an open family reads or has made one."""
     root = jobs.alias("root")
     family = jobs.outerjoin(root, root.c.id == jobs.c.parent_id)
     held = (
@@ -84,7 +85,13 @@ def _is_needed() -> ColumnElement[bool]:
         .select_from(blob_holds.join(family, jobs.c.id == blob_holds.c.job_id))
         .where(blob_holds.c.sha256 == blobs.c.sha256, func.coalesce(root.c.state, jobs.c.state).in_(OPEN_STATES))
     )
+    return held.exists()
+
+
+def _is_needed() -> ColumnElement[bool]:
+    """The condition on blobs under which one stays."""
     waiting = exists().where(
         blob_owners.c.sha256 == blobs.c.sha256, blob_owners.c.pending > 0, blob_owners.c.expires_at > now()
     )
-    return or_(exists().where(files.c.sha256 == blobs.c.sha256), held.exists(), waiting)
+    leant_on = exists().where(blob_origins.c.origin == blobs.c.sha256)
+    return or_(exists().where(files.c.sha256 == blobs.c.sha256), is_held(), waiting, leant_on)

@@ -60,7 +60,7 @@ class PackedShelf(FolderShelf):
 
     def fetch(self, digest: str) -> Path:
         """The file itself, or one that is restored and checked."""
-        return self._plain(digest) or self._copies.fetch(digest, lambda: _views(self._packed(digest)))
+        return self._plain(digest) or self._copies.fetch(digest, lambda: _views(self.packed(digest)))
 
     def outline(self, digest: str) -> Path:
         """The file itself, or what planning reads of it."""
@@ -69,33 +69,37 @@ class PackedShelf(FolderShelf):
     def size(self, digest: str) -> int | None:
         """From the file, or from a packed one's index."""
         size = super().size(digest)
-        return self._packed(digest).size if size is None and self.is_packed(digest) else size
+        return self.packed(digest).size if size is None and self.is_packed(digest) else size
 
     def read(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
         """From the file; of a packed one the blocks are decoded that hold the range."""
         path = self._plain(digest)
         if path is not None:
             return pieces(path, start, stop)
-        return (piece.tobytes() for _, piece in self._packed(digest).pieces(start, stop))
+        return (piece.tobytes() for _, piece in self.packed(digest).pieces(start, stop))
 
     def is_plain(self, digest: str) -> bool:
         """True when the bytes have a file of their own."""
         return self.path(digest).exists()
 
     def ranges(self, digest: str) -> "Ranges":
-        """The blob's bytes by range, decoded where it is packed, else mapped. Raises NotFoundError."""
-        from merge_core.packing import Plain
+        """The blob's bytes by range, mapped or decoded. Raises NotFoundError."""
+        from merge_core.packing import Plain  # most processes ask for none, and it loads kernels
 
         with suppress(FileNotFoundError):
-            return self.opened(self.packed_path(digest))
-        try:
             return Plain(self.path(digest))
+        return self.packed(digest)
+
+    def packed(self, digest: str) -> "Packed":
+        """The packed form. Raises NotFoundError."""
+        try:
+            return self.opened(self.packed_path(digest))
         except FileNotFoundError:
             raise missing(digest) from None
 
     def opened(self, path: Path) -> "Packed":
         """A packed file, wherever it is, on top of the blobs that are here."""
-        from merge_core.packing import Packed  # most processes open none, and it loads kernels
+        from merge_core.packing import Packed
 
         return Packed(path, self.ranges)
 
@@ -131,14 +135,8 @@ class PackedShelf(FolderShelf):
             return None
         return path
 
-    def _packed(self, digest: str) -> "Packed":
-        try:
-            return self.opened(self.packed_path(digest))
-        except FileNotFoundError:
-            raise missing(digest) from None
-
     def _outline(self, digest: str) -> Path | None:
-        packed = self._packed(digest)
+        packed = self.packed(digest)
         return self._copies.outline(
             digest, packed.size, lambda start, stop: (piece.tobytes() for _, piece in packed.pieces(start, stop))
         )

@@ -13,6 +13,7 @@ from app.store.figures import Figures
 from app.store.garbage import Garbage
 from app.store.jobs import JobRecords
 from app.store.migrate import migrate
+from app.store.packings import Packings
 from app.store.repos import RepoRecords
 from app.store.surveys import SurveyKeeping
 from app.store.tokens import TokenRecords
@@ -32,6 +33,7 @@ class Store(
     Figures,
     Deletion,
     Garbage,
+    Packings,
 ):
     """Every subject's questions and changes, each a transaction of its own."""
 

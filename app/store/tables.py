@@ -110,6 +110,23 @@ blob_owners = Table(
     Column("expires_at", Moment, nullable=False, server_default="0"),
 )
 
+# Blobs with a packed form of `stored` bytes; `is_whole` while the bytes have a file of their own beside it.
+blob_packings = Table(
+    "blob_packings",
+    metadata,
+    Column("sha256", ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True),
+    Column("stored", BigInteger, nullable=False),
+    Column("is_whole", Boolean, nullable=False, index=True),
+)
+
+# The blobs without which a packed one cannot be read.
+blob_origins = Table(
+    "blob_origins",
+    metadata,
+    Column("sha256", ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True),
+    Column("origin", ForeignKey("blobs.sha256"), primary_key=True, index=True),
+)
+
 # What a job reads or has made: kept while it, or the finaliser that it belongs to, is open.
 blob_holds = Table(
     "blob_holds",
