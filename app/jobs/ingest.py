@@ -99,7 +99,7 @@ def _keep(look: Look, artefact: Artefact | None) -> None:
     elif artefact.complete:
         look.work.store.put_delta(look.record)  # hashing takes a while
         _keep_checkpoint(look, artefact)
-        submit_packing(look.work, look.record.repo, look.record.commit)
+        submit_packing(look.work, look.repo, look.record.commit)
         _look_again(look.work, look.record.repo)
     else:
         _keep_delta(look, artefact)

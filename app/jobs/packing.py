@@ -25,36 +25,50 @@ LEAST_SHARED_BYTES = 1 << 16
 """A smaller tensor is kept in each file: scales of ones are in every model, and say nothing."""
 
 
-def submit_packing(work: Work, repo: str, commit: str) -> None:
+def submit_packing(work: Work, repo: Repo, commit: str) -> None:
     """Queue the packing of what was just looked at, where it may be worth it."""
-    if not work.settings.pack or work.blobs.packing_shelf is None:
-        return
-    own = work.store.known_base(repo, commit)
+    is_possible = work.settings.pack and work.blobs.packing_shelf is not None and _candidates(work, repo, commit)
+    if is_possible and (_has_base(work, repo, commit) or _shares_tensors(work, repo, commit)):
+        Jobs(work.settings, work.store).submit_packing(repo.full_name, commit)
+
+
+def _has_base(work: Work, repo: Repo, commit: str) -> bool:
+    record = work.store.delta_of(repo, commit)
+    return record is not None and record.base_commit is not None
+
+
+def _shares_tensors(work: Work, repo: Repo, commit: str) -> bool:
+    own = work.store.known_base(repo.full_name, commit)
     if own is None:
-        return
-    hashes = {tensor.sha256 for tensor in work.store.base_tensors(own.key) if tensor.length >= LEAST_SHARED_BYTES}
-    record = work.store.delta_of(work.store.require_repo(repo), commit)
-    has_base = record is not None and record.base_commit is not None
-    if has_base or set(work.store.equal_tensors(hashes)) - {own.key}:
-        Jobs(work.settings, work.store).submit_packing(repo, commit)
+        return False
+    large = {tensor.sha256 for tensor in work.store.base_tensors(own.key) if tensor.length >= LEAST_SHARED_BYTES}
+    return bool(set(work.store.equal_tensors(large)) - {own.key})
 
 
 def pack_files(work: Work) -> None:
     """Pack each file of the commit's checkpoint that takes clearly less so; bytes before and after, by file."""
     repo, commit = work.store.require_repo(str(work.job.payload["repo"])), str(work.job.payload["commit"])
-    shelf = work.blobs.packing_shelf
-    result: dict[str, Any] = {}
-    if shelf is not None:
-        entries = [entry for entry in work.store.tree(work.store.head(repo, commit)) if _is_candidate(entry)]
-        known = _Tensors(work, shelf, repo, commit, {entry.sha256 for entry in entries})
-        folder = open_attempt(work.settings, work.job.id)
-        try:
-            for entry in entries:
-                with suppress(ConflictError, NotFoundError):  # something has changed since: it stays as it is
-                    result |= _packed_file(work, shelf, known, entry, folder / "packed")
-        finally:
-            close_attempt(work.settings, work.job.id)
-    work.store.finish(work.job.id, work.lease.token, {"packed": result})
+    shelf, entries = work.blobs.packing_shelf, _candidates(work, repo, commit)
+    packed = _pack_entries(work, shelf, repo, commit, entries) if shelf is not None and entries else {}
+    work.store.finish(work.job.id, work.lease.token, {"packed": packed})
+
+
+def _pack_entries(work: Work, shelf: PackedShelf, repo: Repo, commit: str, entries: list[FileEntry]) -> dict[str, Any]:
+    known = _Tensors(work, shelf, repo, commit, {entry.sha256 for entry in entries})
+    packed: dict[str, Any] = {}
+    folder = open_attempt(work.settings, work.job.id)
+    try:
+        for entry in entries:
+            with suppress(ConflictError, NotFoundError):  # something has changed since: it stays as it is
+                packed |= _packed_file(work, shelf, known, entry, folder / "packed")
+    finally:
+        close_attempt(work.settings, work.job.id)
+    return packed
+
+
+def _candidates(work: Work, repo: Repo, commit: str) -> list[FileEntry]:
+    entries = work.store.tree(work.store.head(repo, commit))
+    return [entry for entry in entries if _is_candidate(entry)]
 
 
 def _is_candidate(entry: FileEntry) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app.settings import Settings
 from app.store.blobs import Blobs
+from app.store.packed_shelf import PACKED
 from app.store.store import Store
 
 DIGEST_LENGTH = 64
@@ -27,4 +28,6 @@ def clear_up(settings: Settings, store: Store) -> None:
 
 
 def _digests(folder: Path) -> Iterator[str]:
-    return (path.name for path in folder.glob("*/*") if len(path.name) == DIGEST_LENGTH)
+    """Of plain blobs and of packed ones."""
+    names = (path.name.removesuffix(PACKED) for path in folder.glob("*/*"))
+    return (name for name in names if len(name) == DIGEST_LENGTH)
