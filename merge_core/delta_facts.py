@@ -15,13 +15,15 @@ from merge_core.deltas import (
     Hadamard,
     Kronecker,
     LowRank,
+    Replacement,
     RowReplacement,
+    Scale,
     SharedFactors,
     Sparse,
     Ternary,
     Tucker,
 )
-from merge_core.deltas.contract import unbounded
+from merge_core.deltas.contract import reads_of, unbounded
 from merge_core.deltas.inner_products import norm
 from merge_core.deltas.sparse_sum import SparseSum
 from merge_core.deltas.summed import Summed
@@ -34,6 +36,12 @@ WORK = 1 << 29
 
 READ_WORK = 4
 """What an element that is read and squared takes, in multiplications."""
+
+COMPUTED_WORK = 16
+"""The same for one that is computed from others."""
+
+MOST_OPEN_BYTES = 1 << 27
+"""Memory that a delta may take while it is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ class Measuring:
         if base is not None and (base.spec.shape != delta.shape or not base.spec.dtype.mergeable):
             return None
         work = _work(delta)
-        if work > self.left:
+        if work > self.left or _open_bytes(delta) > MOST_OPEN_BYTES:
             return None
         self.left -= work
         with unbounded():
@@ -147,9 +155,14 @@ def _work(delta: Delta) -> int:
         return delta.rank * (delta.lora_a.spec.size + delta.lora_b.spec.size)
     if isinstance(delta, SparseSum):
         return READ_WORK * int(delta.indices.size)
-    if isinstance(delta, Summed):
-        return len(delta.parts) * READ_WORK * prod(delta.shape)
-    return prod(delta.shape) * (READ_WORK + 2 * (rank_of(delta) or 0))
+    if isinstance(delta, (Dense, Replacement, RowReplacement, Scale, Sparse)):
+        return READ_WORK * prod(delta.shape)
+    return prod(delta.shape) * (COMPUTED_WORK + 2 * (rank_of(delta) or 0))
+
+
+def _open_bytes(delta: Delta) -> int:
+    """The delta opened, and the whole of it where no part stands alone."""
+    return delta.open_bytes + (4 * prod(delta.shape) if reads_of(delta) == "matrix" else 0)
 
 
 def _sum(parts: Iterable[float | None]) -> float | None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Generic, TypeVar
 
@@ -63,7 +64,11 @@ class KnownBases:
     def __init__(self, work: Work, repo: Repo) -> None:
         self._work = work
         self._repo = repo
-        self._known = work.store.known_bases(repo)
+
+    @cached_property
+    def _known(self) -> list[KnownBase]:
+        """All of them: many, where most adapters need the one that they name."""
+        return self._work.store.known_bases(self._repo)
 
     def of_delta(self, artefact: Artefact, declared: str | None) -> Found:
         """The base of an adapter, or of what else touches some tensors."""
@@ -95,9 +100,9 @@ class KnownBases:
         Exactly none for a repo that is here and not known as a base, or not yet.
         """
         full_name = (declared or "").partition("@")[0].strip("/")
-        exact = next((base for base in self._known if base.repo == full_name), None)
-        if exact is not None or self._is_stored(full_name):
-            return exact, True
+        exact = self._work.store.known_bases(self._repo, full_name) if full_name.count("/") == 1 else []
+        if exact or self._is_stored(full_name):
+            return (exact[0] if exact else None), True
         last = full_name.rpartition("/")[2].casefold()
         alike = [base for base in self._known if base.repo.rpartition("/")[2].casefold() == last]
         return (alike[0] if len(alike) == 1 else None), False

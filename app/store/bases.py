@@ -33,16 +33,19 @@ class BaseRecords(Subject):
             if rows:
                 connection.execute(insert(base_tensors), rows)
 
-    def known_bases(self, reader: Repo) -> list[KnownBase]:
+    def known_bases(self, reader: Repo, named: str | None = None) -> list[KnownBase]:
         """The newest known commit of each other repo that whoever reads `reader` may read too, the oldest repo first.
 
-        A public repo's record must not tell of private ones.
+        A public repo's record must not tell of private ones. `named`, only of the repo `namespace/name`.
         """
         newest = select(func.max(bases.c.commit_key)).join(commits, commits.c.key == bases.c.commit_key)
         of_repo = newest.where(commits.c.repo_id == repos.c.id).correlate(repos).scalar_subquery()
         own = (repos.c.namespace == reader.namespace) if reader.private else false()
         readable = repos.c.private.is_(False) | own
         query = _query().where(bases.c.commit_key == of_repo, repos.c.kind == "base", repos.c.id != reader.id)
+        if named is not None:
+            namespace, _, name = named.partition("/")
+            query = query.where(repos.c.namespace == namespace, repos.c.name == name)
         with self._database.read() as connection:
             found = connection.execute(query.where(readable).order_by(repos.c.id).limit(MOST_BASES))
             return [_base(row) for row in found]
