@@ -3,6 +3,7 @@
 Nothing heavy is imported before a subcommand needs it: `stockpot merge` loads neither torch nor a web server.
 """
 
+import gc
 import resource
 import sys
 
@@ -46,6 +47,7 @@ command.add_typer(tokens.group, name="tokens")
 def main() -> None:
     """Run the command line; an error that Stockpot names ends with exit code 2 and one sentence."""
     _allow_many_files()
+    gc.freeze()  # what is imported is no garbage: not to be looked through again and again
     try:
         command()
     except StockpotError as error:
