@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from app.jobs.packing import pack_files
 from app.jobs.perform import Work, do, take
+from app.jobs.reconcile import Reconciler
 from app.settings import Settings
 from app.store.records import FileEntry, Job
 from tests.app.jobs.kitchen import Kitchen, kitchen
@@ -38,17 +39,23 @@ def moved(base: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def publish(place: Kitchen, name: str, tensors: dict[str, np.ndarray], *, private: bool = False) -> str:
-    """Commit a checkpoint and look at it; the blob of its weights."""
+def commit(place: Kitchen, name: str, tensors: dict[str, np.ndarray], *, private: bool = False) -> tuple[str, Job]:
+    """Commit a checkpoint; the blob of its weights, and the job that is to look at it."""
     content = save(tensors, {"format": "pt"})
     repo = place.store.ensure_repo(*name.split("/"), private=private)
     changes: dict[str, FileEntry | None] = {}
     for path, data in {"model.safetensors": content, "config.json": b'{"model_type": "llama"}'}.items():
         changes[path] = FileEntry(path, *place.blobs.put_bytes(data))
         place.store.record_blob(changes[path].sha256, len(data))
-    commit = place.store.commit(repo, changes, "publish", "me")
-    perform(place, place.jobs.submit_ingest(repo, commit))
-    return sha256(content).hexdigest()
+    made = place.store.commit(repo, changes, "publish", "me")
+    return sha256(content).hexdigest(), place.jobs.submit_ingest(repo, made)
+
+
+def publish(place: Kitchen, name: str, tensors: dict[str, np.ndarray], *, private: bool = False) -> str:
+    """Commit a checkpoint and look at it; the blob of its weights."""
+    digest, job = commit(place, name, tensors, private=private)
+    perform(place, job)
+    return digest
 
 
 def work_at(place: Kitchen, job: Job) -> Work:
@@ -122,6 +129,27 @@ def built(place: Kitchen, name: str, scale: float) -> dict[str, str]:
     for job in (*place.store.shards_of(composition.job_id), place.job(composition.job_id)):
         perform(place, job)
     return {entry.path: entry.sha256 for entry in place.store.tree(place.store.head(place.store.require_repo(name)))}
+
+
+def test_a_worker_packs_what_it_has_looked_at(place: Kitchen) -> None:
+    base = weights(0)
+    publish(place, "big/base", base)
+    place.start("worker")
+    commit(place, "big/fine", moved(base, 1))
+    place.wait(place.store.whole_packings)
+
+
+def test_the_reconciler_removes_bytes_that_nobody_has_read_for_a_while(place: Kitchen, family: tuple[str, str]) -> None:
+    fine = family[1]
+    pack_all(place)
+    reconciler = Reconciler(place.settings, place.store, place.redis)
+    assert reconciler.drop_plain() == [], "it was read a moment ago"
+    path = place.blobs.local_path(fine)
+    with path.open("rb") as reading:
+        os.utime(path, (path.stat().st_mtime - 1000,) * 2)
+        assert reconciler.drop_plain() == [fine]
+        assert file_digest(reading, "sha256").hexdigest() == fine, "who has it open reads on"
+    assert reconciler.drop_plain() == []
 
 
 def test_a_composition_of_a_packed_fine_tune_has_the_same_bytes(place: Kitchen) -> None:
