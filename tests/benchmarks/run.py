@@ -13,6 +13,7 @@ from tests.benchmarks.kernel_speed import copy_speed, kernel_speeds, not_measure
 from tests.benchmarks.measure import BenchmarkError
 from tests.benchmarks.merges import COPY, FLOOR, MERGES, OURS, Bench, Merge, chosen
 from tests.benchmarks.models import TINY, Shape, make_models
+from tests.benchmarks.packing import packing_lines
 from tests.benchmarks.peer import Peer, install_peer
 from tests.benchmarks.table import Row, StartUps, kernel_rows, task_rows
 from tests.benchmarks.ternary import code_lines, expert_tasks
@@ -67,7 +68,7 @@ def _measure_all(settings: Settings, merges: list[Merge], work: Path, say: Say) 
 
 
 def _ternary(bench: Bench, settings: Settings, start_ups: StartUps, say: Say) -> Iterator[list[Row]]:
-    for line in code_lines():
+    for line in (*code_lines(), *packing_lines(bench.work)):
         say(line)
     for task in expert_tasks(bench, say):
         yield _contest(task, settings, start_ups, say)[0]
