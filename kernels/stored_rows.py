@@ -12,20 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.addresses import doubles, halves, singles
-from kernels.bits import float_of_bits, float_of_half
+from kernels.addresses import halves, singles
 from kernels.checks import FLOAT32, Floats, Integers, check_array, output
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled
+from kernels.storage.cpu import from_bfloat16
+from kernels.stored_elements import BFLOAT16, Stored, load, place_of
+from kernels.stored_elements import FLOAT32 as FLOAT32_KIND
 
 STRETCH = 2048
 """Elements that a kernel asks for at once: those of a few models fit into the L1 cache."""
 
-KINDS = {"bfloat16": 1, "float16": 2, "float32": 3, "float64": 4}
 NO_BASE = 0
 WIDTHS = np.array([0, 2, 2, 4, 8])
-
-Stored = tuple[NDArray[Any], str]
-"""A 1-D array of a storage type, and the label of its dtype: see `kernels.storage`."""
+"""Bytes of an element, by kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +44,7 @@ class StoredRows:
     @classmethod
     def of(cls, models: Sequence[Stored], base: Stored | None = None) -> "StoredRows":
         stored = [*models] if base is None else [base, *models]
-        places = [(raw.ctypes.data, KINDS[label]) for raw, label in stored]
+        places = [place_of(raw, label) for raw, label in stored]
         table = np.array(places if base is not None else [(0, NO_BASE), *places], np.int64)
         return cls(table, models[0][0].size, tuple(raw for raw, _ in stored))
 
@@ -79,35 +78,15 @@ def table_of(name: str, rows: Rows) -> tuple[Integers, int, int]:
         return rows.table, *rows.shape
     check_array(name, rows, FLOAT32, (None, None))
     models, size = rows.shape
-    table = np.full((models + 1, 2), KINDS["float32"], np.int64)
+    table = np.full((models + 1, 2), FLOAT32_KIND, np.int64)
     table[:, 0] = np.arange(-1, models) * (4 * size) + rows.ctypes.data
     table[0, 1] = NO_BASE
     return table, models, size
 
 
-@inlined
-def from_bfloat16(raw: Any) -> Any:
-    return float_of_bits(np.uint32(raw) << np.uint32(16))
-
-
 @compiled
 def _widen(address: Any, kind: Any, lo: Any, out: Floats) -> None:
-    if kind == 1:
-        bfloats = halves(address, lo, out.size)
-        for i in range(out.size):
-            out[i] = from_bfloat16(bfloats[i])
-    elif kind == 2:
-        floats16 = halves(address, lo, out.size)
-        for i in range(out.size):
-            out[i] = float_of_half(floats16[i])
-    elif kind == 3:
-        floats = singles(address, lo, out.size)
-        for i in range(out.size):
-            out[i] = floats[i]
-    else:
-        floats64 = doubles(address, lo, out.size)
-        for i in range(out.size):
-            out[i] = np.float32(floats64[i])
+    load(address, kind, lo, out)
 
 
 @compiled
@@ -137,10 +116,10 @@ def stretch(table: Integers, model: int, lo: int, base: Floats, room: Floats) ->
     Not to be written to. `base` is what `base_stretch` has filled.
     """
     address, kind, has_base = table[model + 1, 0], table[model + 1, 1], table[0, 1] != NO_BASE
-    if kind == 1 and has_base:
+    if kind == BFLOAT16 and has_base:
         _difference(address, lo, base, room)
         return room
-    if kind == 3 and not has_base:
+    if kind == FLOAT32_KIND and not has_base:
         return singles(address, lo, room.size)
     _widen(address, kind, lo, room)
     if has_base:
@@ -162,7 +141,7 @@ def load_stretches(table: Integers, lo: int, width: int, rows: Floats) -> None:
     for model in range(rows.shape[0] - 1):
         room = rows[model, :width]
         found = stretch(table, model, lo, base, room)
-        if table[model + 1, 1] == 3 and table[0, 1] == NO_BASE:
+        if table[model + 1, 1] == FLOAT32_KIND and table[0, 1] == NO_BASE:
             _copy(found, room)
 
 
@@ -175,5 +154,5 @@ def _load(table: Integers, out: Floats) -> None:
         for model in range(out.shape[0]):
             part = out[model, lo : lo + own_base.size]
             found = stretch(table, model, lo, own_base, part)
-            if table[0, 1] == NO_BASE and table[model + 1, 1] == 3:
+            if table[0, 1] == NO_BASE and table[model + 1, 1] == FLOAT32_KIND:
                 _copy(found, part)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from kernels.checks import FLOAT32, Floats, check_array, output
 from kernels.storage import storage_dtype
+from kernels.stored_elements import Stored, place_of
+from kernels.stored_rows import StoredRows
 from kernels.stored_sum import cpu
-
-Stored = tuple[NDArray[Any], str]
 
 
 def stored_sum(inputs: Sequence[Stored], weights: Floats, label: str, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -25,7 +25,7 @@ def stored_sum(inputs: Sequence[Stored], weights: Floats, label: str, out: NDArr
     """
     _check(inputs, weights)
     out = output("out", out, storage_dtype(label), inputs[0][0].shape)
-    cpu.stored_sum(*_table(inputs), weights, *_place(out, label), out.size)
+    cpu.stored_sum(StoredRows.of(inputs).table, weights, *place_of(out, label), out.size)
     return out
 
 
@@ -41,7 +41,8 @@ def stored_delta_sum(
     _check(inputs, weights)
     check_array("base", base[0], storage_dtype(base[1]), inputs[0][0].shape)
     out = output("out", out, storage_dtype(label), base[0].shape)
-    cpu.stored_delta_sum(*_place(*base), *_table(inputs), weights, np.float32(scale), *_place(out, label), out.size)
+    table = StoredRows.of(inputs, base).table
+    cpu.stored_delta_sum(table, weights, np.float32(scale), *place_of(out, label), out.size)
     return out
 
 
@@ -52,13 +53,3 @@ def _check(inputs: Sequence[Stored], weights: Floats) -> None:
     for position, (raw, label) in enumerate(inputs):
         check_array(f"inputs[{position}]", raw, storage_dtype(label), (size,))
     check_array("weights", weights, FLOAT32, (len(inputs),))
-
-
-def _table(inputs: Sequence[Stored]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    addresses, kinds = np.array([_place(*stored) for stored in inputs], np.uint64).T.copy()
-    return addresses, kinds
-
-
-def _place(raw: NDArray[Any], label: str) -> tuple[int, int]:
-    """Where the elements lie, and the number that stands for their dtype inside the kernel."""
-    return raw.ctypes.data, cpu.KINDS[label]

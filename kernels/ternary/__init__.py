@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from kernels.checks import FLOAT32, Floats, check_array, check_choice, output
 from kernels.storage import storage_dtype
-from kernels.stored_sum import Stored
-from kernels.stored_sum.cpu import KINDS
+from kernels.stored_elements import KINDS, Stored
 from kernels.ternary import cpu
 from kernels.ternary.planes import Planes, plane_bytes, table_of
 from kernels.trim_elect.choices import ELECTS, HOWS, Elect, How

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kernels.bits import float_of_bits
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined
-from kernels.stored_sum.cpu import load, save
+from kernels.stored_elements import load, save
 from kernels.ternary.vectors import WORD, add, mark, pick, words_at
 
 STRETCH = 2048

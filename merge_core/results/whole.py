@@ -5,7 +5,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from kernels.stored_sum import Stored, stored_delta_sum, stored_sum
+from kernels.stored_elements import Stored
+from kernels.stored_sum import stored_delta_sum, stored_sum
 from merge_core.deltas import ReplacementLoader
 from merge_core.methods import Weights
 from merge_core.plan_tensors import Merge
