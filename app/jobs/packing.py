@@ -85,13 +85,14 @@ def _packed_file(work: Work, shelf: PackedShelf, known: "_Tensors", entry: FileE
         return {}
     _check(work, shelf.opened(partial))
     _sync(partial)
-    work.store.record_packing(
-        digest,
-        found.stored,
-        found.origins,
-        is_packed=lambda: shelf.is_packed(digest),
-        install=lambda: shelf.take_packed(partial, digest),
-    )
+    with shelf.brought_near(partial, digest) as near:  # before the transaction: to another disk it is a copy
+        work.store.record_packing(
+            digest,
+            found.stored,
+            found.origins,
+            is_packed=lambda: shelf.is_packed(digest),
+            install=lambda: shelf.take_packed(near, digest),
+        )
     return {entry.path: _figures(found)}
 
 

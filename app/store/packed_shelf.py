@@ -6,14 +6,14 @@ for the bytes' own file opens it soon, so it goes once it has not been asked for
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.store.cache import RECENT_S
 from app.store.copies import Copies
 from app.store.file_locks import forgotten, held, touch
-from app.store.files import place, sync_folder
+from app.store.files import PARTIAL, place, sync_folder
 from app.store.folder_shelf import FolderShelf, missing, pieces
 
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ class PackedShelf(FolderShelf):
             source.unlink()
         else:
             super().take(source, digest)
+
+    @contextmanager
+    def brought_near(self, source: Path, digest: str) -> Iterator[Path]:
+        """A synced packed file on the blobs' own disk, where to take it is no more than a rename."""
+        target = self.packed_path(digest)
+        near = target.with_name(f"{target.name}.{os.urandom(4).hex()}{PARTIAL}")
+        try:
+            place(source, near)
+            yield near
+        finally:
+            near.unlink(missing_ok=True)
 
     def take_packed(self, source: Path, digest: str) -> None:
         """Keep a synced packed file for a blob whose bytes are here; the bytes stay until `drop_plain`."""
