@@ -22,8 +22,8 @@ class Fit:
 
     @property
     def fits(self) -> bool:
-        """Every tensor that must lands on one of the base's, of its shape; and one at least does."""
-        return bool(self.deltas) and not self.misfits
+        """Every tensor that must lands on one of the base's, of its shape."""
+        return not self.misfits
 
 
 def fit(artefact: Artefact, shapes: Shapes, model_type: str | None = None) -> Fit:

@@ -65,7 +65,7 @@ def ingest(work: Work) -> None:
     of_repo = work.store.require_repo(repo)
     try:
         found = inspect(source.files)
-        record = _record(work, of_repo, found, base_in_card(source.files))
+        record = _record(work, of_repo, found, _declared(work, of_repo, found, source))
         look = Look(work, of_repo, source, record)
         _keep(look, found.artefact)
     except FileError as error:
@@ -74,7 +74,16 @@ def ingest(work: Work) -> None:
     work.store.finish(work.job.id, work.lease.token, {"kind": found.kind, "format": found.format})
 
 
-def _record(work: Work, repo: Repo, found: Inspection, in_card: str | None) -> DeltaRecord:
+def _declared(work: Work, repo: Repo, found: Inspection, source: Source) -> str | None:
+    """The base that a composition was built on, or else the one that the files name."""
+    composition = work.store.get_composition(repo.full_name) if repo.kind == "composition" else None
+    is_built_so = composition is not None and composition.commit == work.job.payload["commit"]
+    built_on = composition.recipe.get("base") if composition is not None and is_built_so else None
+    in_files = found.summary.get("declared_base") or base_in_card(source.files)
+    return built_on if isinstance(built_on, str) else in_files
+
+
+def _record(work: Work, repo: Repo, found: Inspection, declared: str | None) -> DeltaRecord:
     """The record, with the id and the time of the one that an earlier look has left."""
     commit = str(work.job.payload["commit"])
     earlier = work.store.delta_of(repo, commit)
@@ -83,7 +92,7 @@ def _record(work: Work, repo: Repo, found: Inspection, in_card: str | None) -> D
         id=new_id() if earlier is None else earlier.id,
         repo=repo.full_name,
         commit=commit,
-        base=found.summary.get("declared_base") or (None if found.kind == "files" else in_card),
+        base=None if found.kind == "files" else declared,
         kind=found.kind,
         format=found.format,
         state=state,
@@ -186,15 +195,19 @@ def _model_type(source: Source) -> str | None:
 
 
 def _look_again(work: Work, base: str) -> None:
-    """Queue a look at deltas that may have waited for this base."""
-    last = base.rpartition("/")[2].casefold()
+    """Queue a look at deltas that may have waited for this base; one more that fits would decide nothing."""
+    last = _last_part(base)
     waiting = [
         record
         for record in work.store.deltas_without(base, MOST_AGAIN)
-        if (record.base or "").strip("/").rpartition("/")[2].casefold() in ("", last)
+        if _last_part(record.base) == last or not (record.base or record.facts.get("candidates"))
     ]
     queue = Jobs(work.settings, work.store) if waiting else None
     for record in waiting:
         repo = work.store.get_repo(*record.repo.split("/"))
         if queue is not None and repo is not None and repo.head == record.commit:
             queue.submit_ingest(repo, work.store.head(repo, record.commit))
+
+
+def _last_part(name: str | None) -> str:
+    return (name or "").partition("@")[0].rstrip("/").rpartition("/")[2].casefold()

@@ -99,10 +99,13 @@ class KnownBases:
 
         Exactly none for a repo that is here and not known as a base, or not yet.
         """
-        full_name = (declared or "").partition("@")[0].strip("/")
+        name, _, commit = (declared or "").partition("@")
+        full_name = name.strip("/")
         exact = self._work.store.known_bases(self._repo, full_name) if full_name.count("/") == 1 else []
-        if exact or self._is_stored(full_name):
-            return (exact[0] if exact else None), True
+        if exact:
+            return (self._work.store.known_base(full_name, commit) if commit else None) or exact[0], True
+        if self._is_stored(full_name):
+            return None, True
         last = full_name.rpartition("/")[2].casefold()
         alike = [base for base in self._known if base.repo.rpartition("/")[2].casefold() == last]
         return (alike[0] if len(alike) == 1 else None), False
@@ -120,7 +123,7 @@ class KnownBases:
         fitting: list[tuple[KnownBase, Fit]] = []
         for same in list(_by_layout(self._known))[:MOST_LAYOUTS]:
             held = self._held(artefact, same[0])
-            fitting += [(base, held) for base in same if held.fits]
+            fitting += [(base, held) for base in same if held.fits and held.deltas]
         if not fitting:
             return Found()
         # Bases that are equal in all that is touched are one base; the first that was published stands for it.
@@ -197,7 +200,7 @@ def _refusal(base: KnownBase, held: Fit, most: int = 5) -> str:
     """Why the files are no delta of the base that they name."""
     count = len(held.misfits)
     more = f"; and {count - most} more" if count > most else ""
-    differ = "; ".join(held.misfits[:most]) or "nothing lands on a tensor of it"
+    differ = "; ".join(held.misfits[:most])
     return f"the files do not fit the base that they name, '{base.name}': tensors that differ: {count}: {differ}{more}"
 
 

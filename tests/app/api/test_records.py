@@ -179,6 +179,25 @@ def test_a_full_fine_tune_tells_what_it_changed(client: httpx.Client, pot: Pot) 
         assert shown(client, repo)["base_repo"] is None, "zeros in a bias are no relation"
 
 
+def test_a_composed_delta_is_of_the_commit_that_it_was_built_on(client: httpx.Client, pot: Pot) -> None:
+    base = model(0)
+    publish_model(client, "org/base", base)
+    built_on = client.get("/v1/repos/org/base").json()["head"]
+    publish_model(client, "team/tuned", model(5) | {"model.layer.bias": torch.arange(8.0)})
+    work_off(pot)
+    tuned = delta_of(client, "team/tuned")
+    wish = {"name": "team/small", "base": "org/base", "density": 0.5}
+    client.post(f"/v1/deltas/{tuned['id']}/compress", json=wish).raise_for_status()
+    publish_model(client, "org/base", model(8))
+    work_off(pot)
+    record = shown(client, "team/small")
+    assert (record["kind"], record["base_repo"], record["base_commit"]) == ("delta", "org/base", built_on)
+    hashes = {row["name"]: row["base_sha256"] for row in record["by_tensor"]}
+    assert hashes == {name: own_hash(tensor) for name, tensor in base.items()}
+    assert record["facts"]["density"] == pytest.approx(0.5, abs=0.01)
+    assert record["facts"]["rank"] is None
+
+
 def test_known_tensors_go_with_their_repo_and_are_read_once(client: httpx.Client, pot: Pot) -> None:
     base = model(0)
     publish_model(client, "org/base", base)
