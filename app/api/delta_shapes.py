@@ -75,9 +75,11 @@ class DeltaShape(Shape):
 class DeltaDetail(DeltaShape):
     """One record with a row for each tensor that is touched."""
 
+    stored_bytes: int = Field(description="what the files it was read from take in the store: see docs/packed.md")
     by_tensor: list[TouchedTensor]
 
     @classmethod
-    def with_tensors(cls, record: DeltaRecord, by_tensor: list[dict[str, Any]]) -> Self:
-        """The record and its rows."""
-        return cls(**DeltaShape.of(record).model_dump(), by_tensor=[TouchedTensor(**row) for row in by_tensor])
+    def with_tensors(cls, record: DeltaRecord, stored_bytes: int, by_tensor: list[dict[str, Any]]) -> Self:
+        """The record, what its files take, and its rows."""
+        rows = [TouchedTensor(**row) for row in by_tensor]
+        return cls(**DeltaShape.of(record).model_dump(), stored_bytes=stored_bytes, by_tensor=rows)

@@ -38,4 +38,5 @@ def shown(token: Reader, pot: Pot, delta_id: str) -> DeltaDetail:
     delta = pot.store.get_delta(delta_id, token)
     if delta is None:
         raise NotFoundError("no such delta", where=f"delta '{delta_id}'")
-    return DeltaDetail.with_tensors(delta, pot.store.touched_by(delta.id))
+    stored = pot.store.stored_bytes([file["sha256"] for file in delta.facts.get("files", [])])
+    return DeltaDetail.with_tensors(delta, stored, pot.store.touched_by(delta.id))

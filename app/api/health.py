@@ -55,6 +55,8 @@ class StoreFigures(Collector):
         yield jobs
         yield GaugeMetricFamily("stockpot_blobs", "Blobs kept", value=count)
         yield GaugeMetricFamily("stockpot_blobs_bytes", "Bytes of all blobs", value=size)
+        stored = self._store.stored_bytes()
+        yield GaugeMetricFamily("stockpot_blobs_stored_bytes", "Bytes that all blobs take, packed or not", value=stored)
 
 
 def _checks(pot: Services) -> dict[str, Callable[[], object]]:

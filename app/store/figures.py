@@ -1,9 +1,11 @@
 """Counts for monitoring."""
 
+from collections.abc import Collection
+
 from sqlalchemy import func, select
 
 from app.store.subject import Subject
-from app.store.tables import blobs, jobs
+from app.store.tables import blob_packings, blobs, jobs
 
 
 class Figures(Subject):
@@ -21,3 +23,12 @@ class Figures(Subject):
         with self._database.read() as connection:
             count, size = connection.execute(query).one()
             return count, int(size)
+
+    def stored_bytes(self, sha256s: Collection[str] | None = None) -> int:
+        """What blobs take in the store, packed or not: all of them, or these."""
+        taken = func.coalesce(func.sum(func.coalesce(blob_packings.c.stored, blobs.c.size)), 0)
+        query = select(taken).select_from(blobs.outerjoin(blob_packings, blob_packings.c.sha256 == blobs.c.sha256))
+        if sha256s is not None:
+            query = query.where(blobs.c.sha256.in_(sorted(set(sha256s))))
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())

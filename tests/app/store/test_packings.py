@@ -96,6 +96,13 @@ def test_bytes_are_dropped_once_and_not_while_a_job_is_to_read_them(store: Store
     assert store.whole_packings() == []
 
 
+def test_what_blobs_take_counts_the_packed_form(store: Store) -> None:
+    base, fine = published(store, "big/base", b"base" * 100), published(store, "big/fine", b"fine" * 100)
+    assert (store.stored_bytes(), store.stored_bytes([fine]), store.stored_bytes([])) == (800, 400, 0)
+    record(store, fine, base)
+    assert (store.stored_bytes(), store.stored_bytes([fine])) == (410, 10)
+
+
 def tensor(blob: str, begin: int) -> StoredHash:
     return StoredHash("w", "float32", (4, 4), "f" * 64, blob, begin, 64)
 
