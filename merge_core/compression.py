@@ -13,7 +13,7 @@ from merge_core.formats.peft_config import CONFIG
 from merge_core.formats.ternary import FILE, open_ternary
 from merge_core.outputs.compeft import Compeft
 from merge_core.plan import Plan, make_plan
-from merge_core.planned import Merge
+from merge_core.planning.planned import Merge
 from merge_core.recipe import Recipe
 from merge_core.sources import Resolve
 

@@ -10,8 +10,8 @@ from merge_core.factorise import FactorSink, factorise
 from merge_core.not_finite import not_finite
 from merge_core.outputs import OutputSink
 from merge_core.plan import Plan
-from merge_core.plan_factors import Built, Factors, merge_of
-from merge_core.plan_tensors import Copy, Merge
+from merge_core.planning.factors import Built, Factors, merge_of
+from merge_core.planning.tensors import Copy, Merge
 from merge_core.results import Result
 from merge_core.run import Run
 from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces, read_ahead

@@ -9,8 +9,8 @@ from merge_core.formats.patch import FILE, read
 from merge_core.outputs.lora_sink import FILE as ADAPTER
 from merge_core.outputs.lora_sink import read_errors
 from merge_core.plan import Plan, make_plan
-from merge_core.plan_factors import Built, Factors
-from merge_core.plan_tensors import Merge
+from merge_core.planning.factors import Built, Factors
+from merge_core.planning.tensors import Merge
 from merge_core.recipe import Recipe
 from merge_core.sources import Resolve
 

@@ -12,7 +12,7 @@ from merge_core.methods.lapack import decomposing
 from merge_core.methods.spectral import Doubles
 from merge_core.not_finite import not_finite
 from merge_core.plan import chunk_elements
-from merge_core.plan_factors import Factored, Factors, matrix_shape, shares
+from merge_core.planning.factors import Factored, Factors, matrix_shape, shares
 from merge_core.run import Run
 from merge_core.truncation import Product, truncated, truncated_product
 

@@ -6,7 +6,7 @@ from kernels.all_finite import all_finite
 from merge_core.deltas import Replacement
 from merge_core.errors import FileError
 from merge_core.methods import Chunk
-from merge_core.plan_tensors import Merge
+from merge_core.planning.tensors import Merge
 from merge_core.stored import StoredTensor
 
 

@@ -16,10 +16,10 @@ from merge_core.errors import CapacityError, RecipeError
 from merge_core.layout import Shard, Slot
 from merge_core.methods.contract import Reads
 from merge_core.outputs import ARRANGE, OpenSink, Wish
-from merge_core.plan_factors import Built, Factors, merge_of
-from merge_core.plan_inputs import Inputs, plan_recipe
-from merge_core.plan_memory import blocks_bytes, shared_need
-from merge_core.plan_tensors import Copy, Merge
+from merge_core.planning.factors import Built, Factors, merge_of
+from merge_core.planning.inputs import Inputs, plan_recipe
+from merge_core.planning.memory import blocks_bytes, shared_need
+from merge_core.planning.tensors import Copy, Merge
 from merge_core.recipe import Recipe
 from merge_core.sources import Resolve
 from merge_core.tensors import row_size

@@ -11,7 +11,7 @@ from kernels.stored_rows import StoredRows
 from merge_core.deltas import Absent, Loader, Replacement, ReplacementLoader, Rows, Ternary
 from merge_core.methods import Chunk, Counts, Partial, State
 from merge_core.plan import chunk_elements
-from merge_core.plan_tensors import AnyBase, Merge
+from merge_core.planning.tensors import AnyBase, Merge
 from merge_core.results import Ready, Result, shortcut
 from merge_core.stored import StoredTensor
 

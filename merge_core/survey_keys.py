@@ -14,7 +14,7 @@ from typing import Any
 
 from merge_core.methods import Method
 from merge_core.plan import ENGINE
-from merge_core.plan_tensors import Merge
+from merge_core.planning.tensors import Merge
 from merge_core.stored import StoredTensor
 
 WEIGHTS = "weights"

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from merge_core.methods import Method, State, thresholds
-from merge_core.plan_tensors import Merge
+from merge_core.planning.tensors import Merge
 from merge_core.run import Run
 from merge_core.survey_keys import Marks, survey_key
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol, Self
 from numpy.typing import NDArray
 
 from merge_core.layout import Shard
-from merge_core.plan_factors import Built
-from merge_core.plan_tensors import TensorPlan
+from merge_core.planning.factors import Built
+from merge_core.planning.tensors import TensorPlan
 from merge_core.recipe import Recipe
 from merge_core.sources import Source
 from merge_core.stored import StoredTensor

@@ -12,7 +12,7 @@ from merge_core.outputs.contract import Arranged, Wish
 from merge_core.outputs.lora_config import CONFIG, adapter_config
 from merge_core.outputs.lora_modules import Held, hold
 from merge_core.outputs.lora_sink import FILE, LoraSink, noted_errors
-from merge_core.plan_factors import Built, Factors
+from merge_core.planning.factors import Built, Factors
 from merge_core.side_files import card
 from merge_core.sources import Source
 

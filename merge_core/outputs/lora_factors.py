@@ -7,7 +7,7 @@ from merge_core.conv1d import is_conv1d
 from merge_core.deltas import Replacement
 from merge_core.errors import RecipeError
 from merge_core.methods.linear import Linear
-from merge_core.plan_factors import (
+from merge_core.planning.factors import (
     Factors,
     Form,
     factored,
@@ -17,7 +17,7 @@ from merge_core.plan_factors import (
     published,
     without_repeats,
 )
-from merge_core.plan_tensors import Copy, Merge, TensorPlan
+from merge_core.planning.tensors import Copy, Merge, TensorPlan
 from merge_core.stored import StoredTensor
 from merge_core.tensors import DType, TensorSpec
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from merge_core.errors import RecipeError
 from merge_core.outputs.contract import Wish
 from merge_core.outputs.lora_factors import PREFIX, FactorPlanner, merge_to_hold
-from merge_core.plan_factors import Factors, leaves_base, without_repeats
-from merge_core.plan_tensors import Copy, TensorPlan
+from merge_core.planning.factors import Factors, leaves_base, without_repeats
+from merge_core.planning.tensors import Copy, TensorPlan
 from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import TensorSpec
 from merge_core.tied_head import HEAD, has_head, is_tied

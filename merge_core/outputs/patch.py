@@ -12,7 +12,7 @@ from merge_core.formats.patch import FILE, INDICES, VALUES
 from merge_core.layout import Shard, Slot
 from merge_core.outputs.contract import Arranged, Wish
 from merge_core.outputs.patch_sink import WRITE_BYTES, Form, PatchSink, Target, lay_out_patch
-from merge_core.plan_tensors import Copy, TensorPlan
+from merge_core.planning.tensors import Copy, TensorPlan
 from merge_core.side_files import card
 from merge_core.stored import StoredTensor
 from merge_core.tensors import DType

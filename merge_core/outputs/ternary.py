@@ -17,7 +17,7 @@ from merge_core.layout import Shard, Slot
 from merge_core.outputs.compeft import Compeft
 from merge_core.outputs.contract import Arranged, Wish
 from merge_core.outputs.ternary_sink import WRITE_BYTES, Target, TernarySink, lay_out_ternary
-from merge_core.plan_tensors import Copy, Merge, TensorPlan
+from merge_core.planning.tensors import Copy, Merge, TensorPlan
 from merge_core.recipe import TernaryOutput
 from merge_core.side_files import card
 from merge_core.stored import StoredTensor

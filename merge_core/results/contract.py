@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kernels.storage import storage_dtype
 from merge_core.deltas import Loader
 from merge_core.methods import State, Weights
-from merge_core.plan_tensors import Merge
+from merge_core.planning.tensors import Merge
 
 
 class Result(Protocol):

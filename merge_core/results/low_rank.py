@@ -14,7 +14,7 @@ from kernels.low_rank_add import low_rank_add
 from kernels.storage import narrow, widen
 from merge_core.deltas import Absent, LowRankLoader, Rows
 from merge_core.deltas.contract import unbounded
-from merge_core.plan_tensors import Merge
+from merge_core.planning.tensors import Merge
 from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
 

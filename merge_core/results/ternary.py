@@ -16,7 +16,7 @@ from kernels.ternary import Planes, plane_bytes, signed_election, signed_sum
 from merge_core.deltas import Absent, TernaryLoader
 from merge_core.methods import Method, State, Weights
 from merge_core.methods.ties import Ties, Trim
-from merge_core.plan_tensors import Merge
+from merge_core.planning.tensors import Merge
 from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
 

@@ -9,7 +9,7 @@ from kernels.stored_elements import Stored
 from kernels.stored_sum import stored_delta_sum, stored_sum
 from merge_core.deltas import ReplacementLoader
 from merge_core.methods import Weights
-from merge_core.plan_tensors import Merge
+from merge_core.planning.tensors import Merge
 from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
 

@@ -15,7 +15,7 @@ from merge_core import schedule
 from merge_core.errors import CancelledError, FileError
 from merge_core.execute import execute
 from merge_core.plan import make_plan
-from merge_core.plan_tensors import Merge
+from merge_core.planning.tensors import Merge
 from merge_core.recipe import Recipe
 from merge_core.run import Run
 from merge_core.sources import folder_source

@@ -7,7 +7,7 @@ import torch
 
 from merge_core.errors import RecipeError
 from merge_core.layers import Depths, layer_of, moved
-from merge_core.plan_rules import Rules
+from merge_core.planning.rules import Rules
 from merge_core.recipe import Recipe
 from tests.merge_core.building import built, mix, planned, write_model
 

@@ -138,7 +138,9 @@ CASES = {
 
 
 def make(name, config):
-    text = yaml.safe_dump(json.loads(json.dumps({"dtype": "float32", **config})), sort_keys=False, default_flow_style=None)
+    text = yaml.safe_dump(
+        json.loads(json.dumps({"dtype": "float32", **config})), sort_keys=False, default_flow_style=None
+    )
     (HERE / f"{name}.yml").write_text(text)
     with tempfile.TemporaryDirectory() as out:
         options = MergeOptions(write_model_card=False, clone_tensors=True, quiet=True)

@@ -10,7 +10,7 @@ from kernels.random_drop.reference import keep
 from merge_core.errors import RecipeError
 from merge_core.execute import execute
 from merge_core.methods.merged_factors import MergedFactors
-from merge_core.plan_tensors import Merge
+from merge_core.planning.tensors import Merge
 from tests.merge_core.building import built, mix, planned, write_adapter, write_model
 from tests.merge_core.test_golden import Case, cases, raising, returning
 
@@ -129,7 +129,7 @@ def test_the_plan_says_how_far_the_product_is_from_the_sum_of_the_deltas(tmp_pat
 
 
 def test_many_adapters_are_measured_on_a_part_of_their_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("merge_core.plan_approximation.MOST_PAIRS", 10)
+    monkeypatch.setattr("merge_core.planning.approximation.MOST_PAIRS", 10)
     a, b = torch.ones(1, 3), torch.ones(2, 1)
     write_model(tmp_path / "base", {f"l{i}.weight": torch.zeros(2, 3) for i in range(4)})
     for name in ("a", "b"):

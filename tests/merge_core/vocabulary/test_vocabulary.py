@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from merge_core.deltas import Gathered
 from merge_core.errors import InputError, StockpotError
 from merge_core.execute import execute
-from merge_core.plan_tensors import Merge
+from merge_core.planning.tensors import Merge
 from tests.merge_core.building import built, file_hashes, loaded, mix, planned, write_adapter
 from tests.merge_core.vocabulary.models import EMBEDDING, HEAD, LAYER, tokens_of, write, write_tokenizer
 

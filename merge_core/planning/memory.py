@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from kernels.gram import BLOCK
-from merge_core.plan_factors import Built, merge_of
-from merge_core.plan_tensors import Merge
+from merge_core.planning.factors import Built, merge_of
+from merge_core.planning.tensors import Merge
 
 PLANNED_BYTES = 1 << 10
 """For each input of each tensor: its spec, its view of a file and its place. 650 to 750 bytes were measured."""

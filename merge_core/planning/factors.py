@@ -9,7 +9,7 @@ import numpy as np
 from merge_core.deltas import Absent, Composite, Delta, LowRank, Replacement
 from merge_core.methods.core import CoreDelta
 from merge_core.methods.merged_factors import MergedFactors
-from merge_core.plan_tensors import Merge, TensorPlan
+from merge_core.planning.tensors import Merge, TensorPlan
 from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import TensorSpec
 from merge_core.truncation import truncated_bytes, truncated_product_bytes

@@ -7,7 +7,7 @@ from glob import escape
 from merge_core.deltas import Composite, Replacement
 from merge_core.errors import RecipeError
 from merge_core.methods.sparse_composition import SparseComposition
-from merge_core.plan_tensors import Input
+from merge_core.planning.tensors import Input
 from merge_core.recipe import Recipe
 from merge_core.recipe_rules import TensorRule
 

@@ -13,10 +13,10 @@ from merge_core.formats import Artefact, read
 from merge_core.formats.weights_file import PICKLES
 from merge_core.orientation import model_type, oriented
 from merge_core.permuted_rows import refuse_permuted
-from merge_core.plan_stack import Wanted, every_tensor, join, shifted, wanted_of
-from merge_core.plan_statistics import Published, published
-from merge_core.plan_tensors import AnyBase, Input, Merge, TensorPlanner
-from merge_core.plan_whole import taken_whole
+from merge_core.planning.stack import Wanted, every_tensor, join, shifted, wanted_of
+from merge_core.planning.statistics import Published, published
+from merge_core.planning.tensors import AnyBase, Input, Merge, TensorPlanner
+from merge_core.planning.whole import taken_whole
 from merge_core.recipe import Ingredient, Recipe, Stack
 from merge_core.recipe_vocabulary import Vocabulary
 from merge_core.side_files import CARRIED

@@ -6,7 +6,7 @@ from typing import TypeVar
 from merge_core.deltas import Delta
 from merge_core.errors import RecipeError
 from merge_core.layers import Depths, comes_before_layers, layer_of, moved
-from merge_core.plan_tensors import Input, Merge
+from merge_core.planning.tensors import Input, Merge
 from merge_core.recipe import Layers, Stack
 
 Held = TypeVar("Held")

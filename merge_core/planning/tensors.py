@@ -7,10 +7,10 @@ from merge_core.deltas import Absent, Delta, Gathered, Replacement
 from merge_core.errors import RecipeError, nearest
 from merge_core.methods.linear import Linear
 from merge_core.methods.merged_factors import MergedFactors
-from merge_core.plan_approximation import approximation_notes
-from merge_core.plan_rules import Rules
-from merge_core.plan_statistics import statistics_of
-from merge_core.planned import AnyBase, Copy, Input, Merge, TensorPlan
+from merge_core.planning.approximation import approximation_notes
+from merge_core.planning.planned import AnyBase, Copy, Input, Merge, TensorPlan
+from merge_core.planning.rules import Rules
+from merge_core.planning.statistics import statistics_of
 from merge_core.recipe import Recipe
 from merge_core.stored import StoredTensor, same_values
 from merge_core.tensors import BY_LABEL, DType, TensorSpec

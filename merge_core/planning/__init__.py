@@ -1,0 +1,1 @@
+"""How a recipe becomes a plan: inputs opened and aligned, rules resolved, every tensor told what happens to it."""
