@@ -42,6 +42,9 @@ class PackedShelf(FolderShelf):
     def brought_near(self, source: Path, digest: str) -> Iterator[Path]:
         """A synced packed file on the blobs' own disk, where to take it is no more than a rename."""
         target = self.packed_path(digest)
+        if source.stat().st_dev == target.parent.stat().st_dev:
+            yield source
+            return
         near = target.with_name(f"{target.name}.{os.urandom(4).hex()}{PARTIAL}")
         try:
             place(source, near)

@@ -75,7 +75,7 @@ class Packings(Subject):
 
     def whole_packings(self) -> list[str]:
         """Blobs that are packed and whose bytes have a file of their own all the same."""
-        query = select(blob_packings.c.sha256).where(blob_packings.c.is_whole)
+        query = select(blob_packings.c.sha256).where(blob_packings.c.is_whole).order_by(blob_packings.c.sha256)
         with self._database.read() as connection:
             return list(connection.execute(query.limit(MOST_AT_ONCE)).scalars())
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import pytest
@@ -117,6 +118,17 @@ def test_planning_reads_an_outline_of_a_packed_checkpoint(
     assert outline.stat().st_size == len(FINE)
     assert outline.stat().st_blocks * 512 < len(FINE) / 10
     assert open_tensors(outline)["ids"].storage().tolist() == list(range(500))
+
+
+def test_a_packed_file_is_taken_from_another_disk(blobs: Blobs, settings: Settings) -> None:
+    """Copied before, so that taking it is a rename."""
+    shelf, before = shelf_of(blobs), names(settings)
+    with NamedTemporaryFile(dir="/dev/shm", delete=False) as file:
+        file.write(shelf.packed_path(DIGEST).read_bytes())
+    with shelf.brought_near(Path(file.name), DIGEST) as near:
+        shelf.take_packed(near, DIGEST)
+    assert not Path(file.name).exists()
+    assert names(settings) == before
 
 
 def test_the_same_bytes_sent_again_change_nothing(packed: Blobs, settings: Settings) -> None:
