@@ -36,8 +36,8 @@ class LowRank:
 
     @property
     def open_bytes(self) -> int:
-        """Both factors in float32."""
-        return 4 * (self.lora_a.spec.size + self.lora_b.spec.size)
+        """Both factors in float32, once more beside those of other adapters, and what a product scales of them."""
+        return 3 * 4 * (self.lora_a.spec.size + self.lora_b.spec.size)
 
     def fit(self, shape: tuple[int, ...]) -> "LowRank | None":
         """The same for a pointwise convolution's weight, which is a matrix in all but the number of dimensions."""

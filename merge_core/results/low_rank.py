@@ -5,6 +5,7 @@ definition wherever it applies.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,17 @@ def result(ready: Ready) -> LowRankSum | None:
     is_low_rank = factors and len(factors) + absent == len(ready.loaders) and ready.merge.space == "delta"
     if coefficients is None or not is_low_rank or not isinstance(base, StoredTensor):
         return None
+    shares = [share for share, loader in zip(coefficients, ready.loaders, strict=True) if loader in factors]
     with unbounded():
-        ups = [
-            np.float32(coefficient * np.float32(loader.scale)) * loader.up
-            for coefficient, loader in zip(coefficients, ready.loaders, strict=True)
-            if isinstance(loader, LowRankLoader)
-        ]
-    up, down = np.hstack(ups), np.vstack([loader.down for loader in factors])
+        up, down = _side_by_side(factors, shares)
     return LowRankSum(ready.merge, base, up, down, np.empty(ready.elements, np.float32), ready.room())
+
+
+def _side_by_side(factors: list[LowRankLoader], shares: list[np.float32]) -> tuple[Rows, Rows]:
+    """up [rows, Σ ranks], each part multiplied by its share, and down [Σ ranks, columns]."""
+    ranks = [len(loader.down) for loader in factors]
+    up = np.empty((len(factors[0].up), sum(ranks)), np.float32)
+    for loader, share, last in zip(factors, shares, accumulate(ranks), strict=True):
+        part = up[:, last - len(loader.down) : last]
+        np.multiply(loader.up, np.float32(share * np.float32(loader.scale)), out=part)
+    return up, np.concatenate([loader.down for loader in factors])
