@@ -171,6 +171,7 @@ SHARED = ("one rotation for all blocks", "scaled groups", "shared factors, trans
 
 
 def test_the_memory_of_an_open_delta_is_what_its_matrices_take() -> None:
-    assert low_rank(10, 20).open_bytes == 4 * 3 * 30
+    # The factors, the same beside those of other adapters, and what a product scales of them.
+    assert low_rank(10, 20).open_bytes == 3 * (4 * 3 * 30)
     assert DELTAS["dense"].open_bytes == 0
     assert all(delta.open_bytes >= 0 and delta.nbytes > 0 for delta in DELTAS.values())
