@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, case, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from app.store.columns import EPOCH
 from app.store.records import ANY_NAMESPACE, Token
 from app.store.repos import visible_to
 from app.store.subject import Subject, now
-from app.store.tables import EPOCH, blob_holds, blob_owners, blobs, commits, files, repos
+from app.store.tables import blob_holds, blob_owners, blobs, commits, files, repos
 
 HERE, ARRIVING, GOING = "here", "arriving", "going"
 ARRIVAL = timedelta(hours=1)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Select, Table, literal, tuple_
 
-from app.store.tables import EPOCH, MICROSECOND, Moment
+from app.store.columns import EPOCH, MICROSECOND, Moment
 from merge_core.errors import InputError
 
 

@@ -50,6 +50,7 @@ class Repo:
     head: str | None
     created_at: datetime
     updated_at: datetime
+    gated: str = ""
 
     @property
     def full_name(self) -> str:

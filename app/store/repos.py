@@ -285,7 +285,8 @@ def _matching(connection: Connection, repo: Repo, revision: str) -> list[Commit]
 
 
 def _repo(row: Row[Any]) -> Repo:
-    return Repo(row.id, row.namespace, row.name, row.kind, row.private, row.head, row.created_at, row.updated_at)
+    dates = (row.created_at, row.updated_at)
+    return Repo(row.id, row.namespace, row.name, row.kind, row.private, row.head, *dates, row.gated)
 
 
 def _commit(row: Row[Any]) -> Commit:

@@ -1,14 +1,9 @@
 """The tables, one description for SQLite and PostgreSQL. A change here needs a migration beside it."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -17,35 +12,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
+from app.store.columns import Document, Moment, Serial
+
 NOT_OVER = "state IN ('queued', 'running', 'done')"
-
-
-class Moment(TypeDecorator[datetime]):
-    """A time in UTC as whole microseconds since 1970: the same on every database, and exact."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> int | None:
-        """To microseconds."""
-        return None if value is None else (value - EPOCH) // MICROSECOND
-
-    def process_result_value(self, value: Any | None, _dialect: Dialect) -> datetime | None:
-        """From microseconds."""
-        return None if value is None else EPOCH + value * MICROSECOND
-
-
-# SQLite numbers rows by itself only where the column is exactly INTEGER.
-Serial = BigInteger().with_variant(Integer(), "sqlite")
-# NULL where there is nothing, not the JSON text "null".
-Document = JSON(none_as_null=True)
 
 metadata = MetaData()
 
@@ -68,6 +41,8 @@ repos = Table(
     Column("name", String(96), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("private", Boolean, nullable=False),
+    # Empty, `auto` or `manual`: whether others than the namespace's own must be let in before they read files.
+    Column("gated", String(16), nullable=False, server_default=""),
     Column("head", String(40)),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
@@ -86,6 +61,17 @@ commits = Table(
     Column("author", String(200), nullable=False),
     Column("created_at", Moment, nullable=False),
     UniqueConstraint("repo_id", "id"),
+)
+
+# Names of commits beside `main`, which is the repo's head: `refs/heads/…`, `refs/tags/…`, `refs/pr/…`.
+refs = Table(
+    "refs",
+    metadata,
+    Column("repo_id", ForeignKey("repos.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(250), primary_key=True),
+    Column("commit_id", String(40), nullable=False),
+    Column("message", Text),
+    Column("created_at", Moment, nullable=False),
 )
 
 blobs = Table(
@@ -108,6 +94,31 @@ blob_owners = Table(
     Column("owner", String(32), primary_key=True),
     Column("pending", Integer, nullable=False, server_default="0"),
     Column("expires_at", Moment, nullable=False, server_default="0"),
+)
+
+# What git calls a blob's bytes: Hub clients compare small files by it.
+git_hashes = Table(
+    "git_hashes",
+    metadata,
+    Column("sha256", ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True),
+    Column("oid", String(40), nullable=False),
+)
+
+# Runs of compressed chunks as Xet clients send them, kept while clients may still name them: each is a blob.
+xorbs = Table(
+    "xorbs",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("sha256", ForeignKey("blobs.sha256"), nullable=False, index=True),
+    Column("touched_at", Moment, nullable=False, index=True),
+)
+
+# Who has sent a xorb: they may name it in a file's description.
+xorb_owners = Table(
+    "xorb_owners",
+    metadata,
+    Column("hash", ForeignKey("xorbs.hash", ondelete="CASCADE"), primary_key=True),
+    Column("owner", String(32), primary_key=True),
 )
 
 # Blobs with a packed form of `stored` bytes; `is_whole` while the bytes have a file of their own beside it.
