@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from app import logs, openapi, problems
+from app import hub, logs, openapi, problems
 from app.api import ROUTERS
 from app.api.health import StoreFigures
 from app.api.observe import Observer
 from app.api.services import Services
+from app.hub.paths import RawPaths
 from app.jobs.queue import Jobs, connect
 from app.settings import Settings
 from app.store.blobs import Blobs
@@ -31,9 +32,10 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    for router in ROUTERS:
+    for router in (*ROUTERS, *hub.ROUTERS):
         app.include_router(router)
     problems.install(app)
+    app.add_middleware(RawPaths)
     app.add_middleware(Observer, registry=services.metrics)
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
     return app

@@ -101,12 +101,38 @@ def install(app: FastAPI) -> None:
 
 def problem(error: StockpotError) -> JSONResponse:
     """The response that says what went wrong."""
-    kind = next(ancestor for ancestor in type(error).__mro__ if ancestor in STATUS)
+    kind = _kind(error)
     body: dict[str, object] = {"type": f"/problems/{_slug(kind.__name__)}", "title": _title(kind)}
-    body |= {"detail": _shortened(str(error)), **_parts(error)}
+    body |= {"detail": _shortened(str(error)), **parts_of(error)}
     if isinstance(error, FieldError) and error.others:
-        body["errors"] = [{"detail": item.message, **_parts(item)} for item in (error, *error.others)]
-    return _response(STATUS[kind], body, _headers(error))
+        body["errors"] = [{"detail": item.message, **parts_of(item)} for item in (error, *error.others)]
+    return _response(STATUS[kind], body, headers_of(error))
+
+
+def status_of(error: StockpotError) -> HTTPStatus:
+    """The status that says what kind of error it is."""
+    return STATUS[_kind(error)]
+
+
+def headers_of(error: StockpotError) -> dict[str, str]:
+    """Headers that belong to a kind of error whatever its body."""
+    if isinstance(error, UnauthorizedError):
+        return {"WWW-Authenticate": 'Bearer realm="stockpot"'}
+    if isinstance(error, NotReadyError):
+        return {"Retry-After": "5"}
+    if isinstance(error, RangeError):
+        return {"Content-Range": f"bytes */{error.size}", "Accept-Ranges": "bytes"}
+    return {}
+
+
+def parts_of(error: StockpotError) -> dict[str, object]:
+    """Where, what was found and what was expected, as far as the error says so."""
+    parts = {"where": error.where, "found": error.found, "expected": error.expected}
+    return {key: _plain(value) for key, value in parts.items() if value is not None}
+
+
+def _kind(error: StockpotError) -> type[StockpotError]:
+    return next(ancestor for ancestor in type(error).__mro__ if ancestor in STATUS)
 
 
 def catalogue() -> list[dict[str, object]]:
@@ -176,16 +202,6 @@ def request_id(request: Request) -> str:
     return str(getattr(request.state, "request_id", "unknown"))
 
 
-def _headers(error: StockpotError) -> dict[str, str]:
-    if isinstance(error, UnauthorizedError):
-        return {"WWW-Authenticate": 'Bearer realm="stockpot"'}
-    if isinstance(error, NotReadyError):
-        return {"Retry-After": "5"}
-    if isinstance(error, RangeError):
-        return {"Content-Range": f"bytes */{error.size}", "Accept-Ranges": "bytes"}
-    return {}
-
-
 def _response(status: HTTPStatus, body: Mapping[str, object], headers: Mapping[str, str]) -> JSONResponse:
     return JSONResponse({**body, "status": int(status)}, int(status), headers=dict(headers), media_type=MEDIA_TYPE)
 
@@ -212,11 +228,6 @@ def _path(location: tuple[int | str, ...], prefix: str) -> str:
 
 def _title(kind: type[StockpotError]) -> str:
     return (kind.__doc__ or "").splitlines()[0].rstrip(".")
-
-
-def _parts(error: StockpotError) -> dict[str, object]:
-    parts = {"where": error.where, "found": error.found, "expected": error.expected}
-    return {key: _plain(value) for key, value in parts.items() if value is not None}
 
 
 def _shown(value: object) -> str | None:

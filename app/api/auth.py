@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
-from app.api.services import Pot
+from app.api.services import Pot, Services
 from app.settings import is_loopback
 from app.store.records import EVERYBODY, Repo, Scope, Token, may_read
 from merge_core.errors import ForbiddenError, InputError, NotFoundError, UnauthorizedError
@@ -20,14 +20,19 @@ def caller(request: Request, needed: SecurityScopes, credentials: Credentials, p
 
     Raises UnauthorizedError without a known token, ForbiddenError when it lacks a scope that the route needs.
     """
-    _refuse_nul(request)
-    if is_loopback(pot.settings.host) and not pot.store.has_tokens():
-        _refuse_foreign_page(request)
-        return EVERYBODY
-    token = _known(credentials, pot)
+    refuse_nul(request)
+    token = everybody(request, pot) or _known(credentials, pot)
     for scope in needed.scopes:
-        _check_scope(token, scope)
+        check_scope(token, scope)
     return token
+
+
+def everybody(request: Request, pot: Services) -> Token | None:
+    """EVERYBODY while the service is open, None once there is a token or it listens beyond loopback."""
+    if not is_loopback(pot.settings.host) or pot.store.has_tokens():
+        return None
+    _refuse_foreign_page(request)
+    return EVERYBODY
 
 
 Reader = Annotated[Token, Security(caller, scopes=["read"])]
@@ -46,7 +51,7 @@ def check_write(token: Token, namespace: str) -> None:
         )
 
 
-def readable_repo(pot: Pot, token: Token, namespace: str, name: str) -> Repo:
+def readable_repo(pot: Services, token: Token, namespace: str, name: str) -> Repo:
     """The repo; raises the same NotFoundError whether it does not exist or is hidden from `token`."""
     repo = pot.store.get_repo(namespace, name)
     if repo is None or not may_read(token, repo):
@@ -63,7 +68,8 @@ def _known(credentials: HTTPAuthorizationCredentials | None, pot: Pot) -> Token:
     return token
 
 
-def _check_scope(token: Token, scope: str) -> None:
+def check_scope(token: Token, scope: str) -> None:
+    """Raises ForbiddenError when the token has no scope that includes this one."""
     scopes: dict[str, Scope] = {"read": "read", "write": "write", "admin": "admin"}
     if not token.allows(scopes[scope]):
         raise ForbiddenError(
@@ -71,9 +77,10 @@ def _check_scope(token: Token, scope: str) -> None:
         )
 
 
-def _refuse_nul(request: Request) -> None:
+def refuse_nul(request: Request) -> None:
     """No name, path or query holds a NUL, and not every database can compare with one."""
-    if b"%00" in request.scope["query_string"] or "\0" in request.scope["path"]:
+    path = request.scope["path"]
+    if b"%00" in request.scope["query_string"] or "\0" in path or "%00" in path:
         raise InputError("a NUL character", where="the request's address")
 
 

@@ -26,13 +26,14 @@ _RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18})")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A file of a repo as it is sent: where its bytes are, and what identifies them."""
+    """A file of a repo as it is sent: where its bytes are, and what identifies them: the sha256 if nothing else."""
 
     path: str
     blobs: Blobs
     sha256: str
     size: int
     commit: str
+    etag: str = ""
 
 
 def serve(request: Request, served: Served) -> Response:
@@ -122,7 +123,7 @@ def _is_known(header: str | None, etag: str) -> bool:
 def _headers(served: Served) -> dict[str, str]:
     name = quote(PurePosixPath(served.path).name)
     return {
-        "ETag": f'"{served.sha256}"',
+        "ETag": f'"{served.etag or served.sha256}"',
         "Accept-Ranges": "bytes",
         "X-Repo-Commit": served.commit,
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}",

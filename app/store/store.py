@@ -4,6 +4,7 @@ from app.settings import Settings
 from app.store.adoption import Adoption
 from app.store.bases import BaseRecords
 from app.store.blob_records import BlobRecords
+from app.store.commits import CommitRecords
 from app.store.composition_names import CompositionNames
 from app.store.compositions import CompositionRecords
 from app.store.database import Database
@@ -11,6 +12,7 @@ from app.store.deletion import Deletion
 from app.store.deltas import DeltaRecords
 from app.store.figures import Figures
 from app.store.garbage import Garbage
+from app.store.git_hashes import GitHashes
 from app.store.jobs import JobRecords
 from app.store.migrate import migrate
 from app.store.packings import Packings
@@ -22,6 +24,7 @@ from app.store.tokens import TokenRecords
 class Store(
     TokenRecords,
     RepoRecords,
+    CommitRecords,
     BlobRecords,
     DeltaRecords,
     BaseRecords,
@@ -33,6 +36,7 @@ class Store(
     Figures,
     Deletion,
     Garbage,
+    GitHashes,
     Packings,
 ):
     """Every subject's questions and changes, each a transaction of its own."""

@@ -1,5 +1,7 @@
 """The base that a repo's README names: `base_model` in its front matter, as the Hub has it."""
 
+from typing import Any
+
 from merge_core.documents import parse_yaml
 from merge_core.errors import MalformedError
 from merge_core.sources import FileTree
@@ -14,13 +16,17 @@ def base_in_card(files: FileTree) -> str | None:
     if CARD not in files:
         return None
     with files[CARD].open("rb") as stream:
-        text = stream.read(MOST_BYTES)
-    if not text.startswith(FENCE):
-        return None
-    try:
-        front = parse_yaml(text[len(FENCE) :].split(b"\n" + FENCE, 1)[0])
-    except MalformedError:  # a card is for people; nobody promised that a machine can read it
-        return None
-    named = front.get("base_model") if isinstance(front, dict) else None
+        named = front_matter(stream.read(MOST_BYTES)).get("base_model")
     names = named if isinstance(named, list) else [named]
     return names[0] if len(names) == 1 and isinstance(names[0], str) else None
+
+
+def front_matter(text: bytes) -> dict[str, Any]:
+    """What a card says to machines; empty where that cannot be read: a card is for people."""
+    if not text.startswith(FENCE):
+        return {}
+    try:
+        front = parse_yaml(text[len(FENCE) :].split(b"\n" + FENCE, 1)[0])
+    except MalformedError:
+        return {}
+    return front if isinstance(front, dict) else {}

@@ -1,0 +1,59 @@
+"""What the Hub's routes have in common: errors in the Hub's form, and parameters that are decoded late."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import unquote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.convertors import Convertor, register_url_convertor
+
+from app.hub.errors import answer
+from app.problems import invalid_fields
+from merge_core.errors import StockpotError
+
+
+class HubRoute(APIRoute):
+    """A route whose errors Hub clients understand."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, with its errors caught."""
+        inner = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            try:
+                return await inner(request)
+            except StockpotError as error:
+                return answer(error)
+            except RequestValidationError as error:
+                return answer(invalid_fields(list(error.errors())))
+
+        return handler
+
+
+def hub_router() -> APIRouter:
+    """A group of the Hub's routes; /v1 is what openapi.yaml describes, so they are not in it."""
+    return APIRouter(route_class=HubRoute, include_in_schema=False)
+
+
+class Quoted(Convertor[str]):
+    """One segment, decoded: a revision."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        return unquote(value)
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+class QuotedPath(Quoted):
+    """All that is left of the path, decoded."""
+
+    regex = ".*"
+
+
+register_url_convertor("quoted", Quoted())
+register_url_convertor("quotedpath", QuotedPath())
