@@ -7,6 +7,7 @@ from threading import Lock
 from kernels.all_finite import all_finite
 from merge_core.errors import CancelledError
 from merge_core.factorise import FactorSink, factorise
+from merge_core.growth import GrowingSink, Growth
 from merge_core.not_finite import not_finite
 from merge_core.outputs import OutputSink
 from merge_core.plan import Plan
@@ -29,6 +30,7 @@ def execute(
     shards: Collection[int] | None = None,
     durable: bool = True,
     surveys: SurveyRecords | None = None,
+    growth: Growth | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
@@ -36,7 +38,7 @@ def execute(
 
     With `shards`, only the shards of those positions, and no side files. `on_progress` gets the output bytes
     passed over so far and in all, a pass for each survey and one for the merge. What surveys find is kept in
-    `surveys`, and not surveyed again: the files are the same.
+    `surveys`, and not surveyed again: the files are the same. `growth` is told what is written, if it is given.
     Raises CancelledError soon after `cancelled` turns true, and FileError for a tensor whose result is not
     finite; nothing is left in the folder by either.
     """
@@ -49,7 +51,8 @@ def execute(
         if cancelled():
             raise CancelledError("the build was cancelled")
 
-    with plan.open_sink(folder, chosen, durable) as sink:
+    opened = plan.open_sink(folder, chosen, durable)
+    with opened if growth is None else GrowingSink(opened, growth) as sink:
         carry_out(build.groups(sink), threads, check)
         build.memory.flush()
         on_progress(build.progress.total, build.progress.total)
@@ -94,28 +97,21 @@ class _Build:
             yield self._model_group(sink)
             return
         for tensor in self._tensors:
-            yield self._copy_stage(tensor, sink) if isinstance(tensor, Copy) else self._tensor_group(tensor, sink)
+            yield self._tensor_group(tensor, sink)
 
-    def _tensor_group(self, tensor: Merge | Factors, sink: OutputSink) -> Stage:
-        run = Run(tensor.merge if isinstance(tensor, Factors) else tensor)
-        for inner in run.nested():
+    def _tensor_group(self, tensor: Built, sink: OutputSink) -> Stage:
+        merge = merge_of(tensor)
+        run = None if merge is None else Run(merge)
+        for inner in () if run is None else run.nested():
             yield from self._survey_stages([inner])
-        yield (
-            self._factor_batch([(tensor, run)], sink) if isinstance(tensor, Factors) else self._merge_batch([run], sink)
-        )
+        yield self._batch([(tensor, run)], sink)
 
     def _model_group(self, sink: OutputSink) -> Stage:
-        """Every merge of the model is surveyed together, then those wanted are built."""
+        """Every merge of the model is surveyed together, then what is wanted is built in the order of the files."""
         runs = {merge.spec.name: Run(merge) for merge in self._surveyed}
         for level in _levels(list(runs.values())):
             yield from self._survey_stages(level)
-        wanted = {tensor.spec.name for tensor in self._tensors if isinstance(tensor, Merge)}
-        yield self._merge_batch([run for name, run in runs.items() if name in wanted], sink)
-        factors = [tensor for tensor in self._tensors if isinstance(tensor, Factors)]
-        yield self._factor_batch([(tensor, runs[tensor.spec.name]) for tensor in factors], sink)
-        for tensor in self._tensors:
-            if isinstance(tensor, Copy):
-                yield from self._copy_stage(tensor, sink)
+        yield self._batch([(tensor, runs.get(tensor.spec.name)) for tensor in self._tensors], sink)
 
     def _survey_stages(self, level: list[Run]) -> Stage:
         """The surveys of a level whose results are not known from an earlier build."""
@@ -125,16 +121,22 @@ class _Build:
         for unit in units:
             self.memory.keep(unit)
 
-    def _merge_batch(self, runs: list[Run], sink: OutputSink) -> Batch:
-        work = [piece for run in runs for piece in pieces(run)]
-        return Batch([_merge_task(piece, sink, self.progress) for piece in work], prepare=read_ahead(work))
+    def _batch(self, tensors: Iterable[tuple[Built, Run | None]], sink: OutputSink) -> Batch:
+        steps = [step for tensor, run in tensors for step in self._steps(tensor, run, sink)]
+        return Batch([task for task, _ in steps], prepare=read_ahead([piece for _, piece in steps]))
 
-    def _factor_batch(self, pairs: list[tuple[Factors, Run]], sink: OutputSink) -> Batch:
-        return Batch([_factor_task(factors, run, sink, self.progress) for factors, run in pairs])
-
-    def _copy_stage(self, copy: Copy, sink: OutputSink) -> Stage:
-        starts = range(0, copy.spec.nbytes, COPY_BYTES)
-        yield Batch([_copy_task(copy, start, sink, self.progress) for start in starts])
+    def _steps(self, tensor: Built, run: Run | None, sink: OutputSink) -> Iterator[tuple[Task, Piece | None]]:
+        """The tasks that build a tensor, from its start on, each with the piece of a merge that it is."""
+        if isinstance(tensor, Copy):
+            for start in range(0, tensor.spec.nbytes, COPY_BYTES):
+                yield _copy_task(tensor, start, sink, self.progress), None
+            return
+        assert run is not None, "what is no copy is merged"
+        if isinstance(tensor, Factors):
+            yield _factor_task(tensor, run, sink, self.progress), None
+            return
+        for piece in pieces(run):
+            yield _merge_task(piece, sink, self.progress), piece
 
 
 def _units(level: list[Run]) -> list[list[Run]]:

@@ -41,7 +41,8 @@ CHUNK = 1 << 18
 class Plan:
     """What will be built, to the byte. `digest` names the result: equal digests, equal files.
 
-    `marks` tell the content of the inputs' files, as far as it is known without reading them.
+    `marks` tell the content of the inputs' files, as far as it is known without reading them. `is_foreseen` where the
+    files will be these and of these sizes, side files and headers as they are here.
     """
 
     recipe: Recipe
@@ -53,6 +54,7 @@ class Plan:
     open_sink: OpenSink
     write_bytes: int = 0
     marks: Mapping[Path, str] = field(default_factory=dict)
+    is_foreseen: bool = False
 
     @property
     def total_bytes(self) -> int:
@@ -132,6 +134,7 @@ def make_plan(recipe: Recipe, resolve: Resolve, memory_bytes: int | None = None,
         made.open_sink,
         made.write_bytes,
         opened.marks(),
+        made.is_foreseen,
     )
 
 

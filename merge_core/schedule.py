@@ -37,12 +37,12 @@ class Piece:
             yield start, min(self.elements, self.stop - start)
 
 
-def read_ahead(work: Sequence[Piece]) -> Callable[[int], None]:
+def read_ahead(work: Sequence[Piece | None]) -> Callable[[int], None]:
     """Has the stored inputs of a piece read from the disk; takes the piece's position."""
 
     def prepare(position: int) -> None:
         piece = work[position]
-        for data in piece.run.stored_inputs(piece.start, piece.stop):
+        for data in () if piece is None else piece.run.stored_inputs(piece.start, piece.stop):
             will_need(data)
 
     return prepare

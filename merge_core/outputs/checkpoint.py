@@ -13,7 +13,7 @@ def arrange(wish: Wish) -> Arranged:
     specs = (tensor.spec for tensor in wish.tensors.values())
     shards = lay_out(specs, wish.recipe.output.max_shard_bytes, wish.metadata)
     side_files = all_side_files(wish.recipe, wish.donor, index_json(shards), wish.notes)
-    return Arranged(wish.tensors, shards, side_files, open_shards, wish.notes)
+    return Arranged(wish.tensors, shards, side_files, open_shards, wish.notes, is_foreseen=True)
 
 
 def open_shards(folder: Path, shards: Iterable[Shard], durable: bool) -> Sink:

@@ -50,7 +50,8 @@ class Wish:
 class Arranged:
     """What will be written. A tensor has a slot in one of the `shards`, under its name in `tensors`.
 
-    `write_bytes` is the memory that the sink takes for each thread that writes.
+    `write_bytes` is the memory that the sink takes for each thread that writes. `is_foreseen` where every file, its
+    size, and all but the values of its tensors are known in planning.
     """
 
     tensors: Mapping[str, Built]
@@ -59,3 +60,4 @@ class Arranged:
     open_sink: OpenSink
     notes: tuple[str, ...] = field(default=())
     write_bytes: int = 0
+    is_foreseen: bool = False
