@@ -8,8 +8,10 @@
     │   └── UnsupportedError     well formed, and refused by name with the reason
     ├── NotFoundError            no such repo, revision, file, delta, composition or job
     ├── ForbiddenError           known, and not allowed
+    │   └── GatedError           a repo that all may see, and whose files not everybody may read
     ├── UnauthorizedError        no token, or one that is not known
-    ├── ConflictError            the state has moved on: a stale parent, a name that is taken
+    ├── ConflictError            the state has moved on, a name is taken
+    │   └── StaleParentError     a commit on a parent that is not the newest any more
     ├── CapacityError            needs more memory, disk or time than it is given
     └── CancelledError           somebody asked for the work to stop
 
@@ -74,12 +76,20 @@ class ForbiddenError(StockpotError):
     """Known, and not allowed."""
 
 
+class GatedError(ForbiddenError):
+    """A repo that all may see, and whose files not everybody may read."""
+
+
 class UnauthorizedError(StockpotError):
     """No token, or one that is not known."""
 
 
 class ConflictError(StockpotError):
     """The state has moved on: a stale parent, a name that is taken."""
+
+
+class StaleParentError(ConflictError):
+    """A commit on a parent that is not the newest any more."""
 
 
 class CapacityError(StockpotError):

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 from sqlalchemy import select
 
+from app.store.commits import write_commit
 from app.store.compositions import composition_of, reserve_repo
 from app.store.records import Commit, Composition, Repo
-from app.store.repos import COMMIT_LENGTH, find_repo, tree_of, write_commit
+from app.store.repos import find_repo
+from app.store.revisions import COMMIT_LENGTH
 from app.store.subject import Subject
 from app.store.tables import compositions
+from app.store.trees import tree_of
 from merge_core.errors import NotFoundError
 
 

@@ -8,10 +8,12 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, ins
 from sqlalchemy.exc import IntegrityError
 
 from app.store.blob_records import add_blob, hold_blobs
+from app.store.commits import write_commit
 from app.store.job_rows import insert_job, lock_family, settle
 from app.store.positions import after_newest, cursor_of
 from app.store.records import ANY_NAMESPACE, Commit, Composition, FileEntry, Job, Json, Page, Repo, Token
-from app.store.repos import COMMIT_LENGTH, find_repo, insert_repo, visible_to, write_commit
+from app.store.repos import find_repo, insert_repo, visible_to
+from app.store.revisions import COMMIT_LENGTH
 from app.store.subject import Subject, new_id, now
 from app.store.tables import NOT_OVER, composition_names, compositions, repos
 from merge_core.errors import ConflictError

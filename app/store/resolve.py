@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.store.blobs import Blobs
 from app.store.records import Commit, FileEntry, Repo, Token, may_read
-from app.store.repos import MAIN
+from app.store.revisions import MAIN
 from app.store.store import Store
 from merge_core.errors import NotFoundError, nearest
 from merge_core.sources import Source

@@ -4,7 +4,7 @@ import pytest
 
 from app.store.records import EVERYBODY, FileEntry, may_read
 from app.store.store import Store
-from merge_core.errors import ConflictError, InputError, NotFoundError
+from merge_core.errors import ConflictError, InputError, NotFoundError, StaleParentError
 from tests.app.store.conftest import keep
 
 
@@ -26,6 +26,48 @@ def test_a_stale_parent_is_a_conflict_that_names_the_head(store: Store) -> None:
     second = store.commit(repo, {"a": keep(store, b"2", "a")}, "two", "me", first.id)
     with pytest.raises(ConflictError, match=second.id):
         store.commit(repo, {"a": keep(store, b"3", "a")}, "three", "me", first.id)
+
+
+def test_a_parent_may_be_named_by_its_first_digits(store: Store) -> None:
+    repo = store.create_repo("team", "math")
+    first = store.commit(repo, {"a": keep(store, b"1", "a")}, "one", "me")
+    with pytest.raises(StaleParentError):
+        store.commit(repo, {"a": keep(store, b"2", "a")}, "two", "me", first.id[:6])
+    with pytest.raises(StaleParentError, match="no parent"):
+        store.commit(store.create_repo("team", "empty"), {"a": keep(store, b"2", "a")}, "two", "me", first.id)
+    second = store.commit(repo, {"a": keep(store, b"2", "a")}, "two", "me", first.id[:7].upper())
+    assert second.parent == first.id
+
+
+def test_a_folder_is_deleted_with_all_that_is_in_it_but_not_what_the_commit_puts_there(store: Store) -> None:
+    repo = store.create_repo("team", "math")
+    store.commit(repo, {path: keep(store, b"1", path) for path in ("a/b", "a/c/d", "ab", "e")}, "one", "me")
+    commit = store.commit(repo, {"a/new": keep(store, b"2", "a/new"), "a/": None}, "two", "me")
+    assert [entry.path for entry in store.tree(commit)] == ["a/new", "ab", "e"]
+    for path in ("a/c/", "e/", "a/b"):
+        with pytest.raises(NotFoundError, match="to delete"):
+            store.commit(repo, {path: None}, "three", "me")
+
+
+def test_a_history_can_be_read_in_stretches(store: Store) -> None:
+    repo = store.create_repo("team", "math")
+    made = [store.commit(repo, {"a": keep(store, bytes([n]), "a")}, f"{n}", "me") for n in range(7)][::-1]
+    assert [store.commits(repo, limit=3, offset=offset) for offset in (0, 3, 6, 9)] == [
+        made[:3],
+        made[3:6],
+        made[6:],
+        [],
+    ]
+    assert store.commits(repo, made[2].id, limit=2, offset=1) == made[3:5]
+    assert (store.count_commits(repo), store.count_commits(repo, made[2].id)) == (7, 5)
+
+
+def test_a_commit_on_a_branch_that_is_not_there_is_refused(store: Store) -> None:
+    repo = store.create_repo("team", "math")
+    for branch in ("dev", "refs/heads/dev", "refs/pr/1", "refs/tags/v1"):
+        with pytest.raises(NotFoundError, match="no such branch"):
+            store.commit(repo, {"a": keep(store, b"1", "a")}, "one", "me", branch=branch)
+    assert store.commit(repo, {"a": keep(store, b"1", "a")}, "one", "me", branch="refs/heads/main").parent is None
 
 
 def test_an_unchanged_tree_makes_no_commit(store: Store) -> None:
