@@ -8,8 +8,11 @@ from merge_core.errors import InputError
 
 LONGEST_PATH_BYTES = 1024
 LONGEST_PART_BYTES = 255
+LONGEST_REF = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+_REF_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=,#-]*")
+_COMMIT = re.compile(r"[0-9A-Fa-f]{40}")
+_PULL = re.compile(r"refs/pr/[1-9][0-9]{0,8}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -29,10 +32,20 @@ def split_name(value: str, where: str) -> tuple[str, str]:
     return check_name(namespace, where), check_name(name, where)
 
 
+def check_branch(value: str, where: str) -> str:
+    """A new branch's or tag's name as it stands: what git takes, and nobody takes for anything else."""
+    reason = _no_ref(value)
+    if reason is not None:
+        raise InputError("not a name of a branch or tag", where=where, found=repr(value[:200]), expected=reason)
+    return value
+
+
 def check_revision(value: str, where: str = "query revision") -> str:
-    """A branch name or a commit id as it stands."""
-    if not _REVISION.fullmatch(value) or ".." in value or value.endswith("/"):
-        raise InputError("not a revision", where=where, found=repr(value), expected="a branch name or a commit id")
+    """A branch, a tag, a ref by its whole name or a commit id, as it stands."""
+    name = value.removeprefix("refs/heads/") if value.startswith("refs/heads/") else value.removeprefix("refs/tags/")
+    if not (_COMMIT.fullmatch(value) or _PULL.fullmatch(value)) and _no_ref(name) is not None:
+        expected = "a branch, a tag or a commit id"
+        raise InputError("not a revision", where=where, found=repr(value[:200]), expected=expected)
     return value
 
 
@@ -66,6 +79,20 @@ def check_no_file_is_folder(paths: list[str], where: str) -> None:
         folder = next((path[:end] for end, letter in enumerate(path) if letter == "/" and path[:end] in files), None)
         if folder is not None:
             raise InputError("a file and a folder cannot have one name", where=where, found=repr(folder))
+
+
+def _no_ref(name: str) -> str | None:
+    """What the name of a branch or tag would have, or None when it is one."""
+    if len(name) > LONGEST_REF:
+        return f"at most {LONGEST_REF} characters"
+    parts = name.split("/")
+    if not all(_REF_PART.fullmatch(part) and ".." not in part for part in parts):
+        return "letters, digits, '._+@=,#-' and single '/', each part starting with a letter, digit or '_', no '..'"
+    if any(part.endswith((".", ".lock")) for part in parts):
+        return "no part that ends in '.' or '.lock'"
+    if parts[0].lower() == "refs" or name.upper() == "HEAD" or _COMMIT.fullmatch(name):
+        return "a name that is no commit id, not HEAD and not below refs/"
+    return None
 
 
 def _unsafe(path: str) -> str | None:

@@ -71,6 +71,21 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class Ref:
+    """A name of a commit: `ref` is the whole one, `refs/heads/…`, `refs/tags/…` or `refs/pr/…`."""
+
+    ref: str
+    commit: str
+    message: str | None
+    created_at: datetime
+
+    @property
+    def name(self) -> str:
+        """The last part: a branch's or a tag's name, which may hold slashes, or a pull request's number."""
+        return self.ref.split("/", 2)[2]
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """A file in a commit: its path inside the repo, and the blob with its bytes."""
 

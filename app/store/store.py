@@ -16,6 +16,7 @@ from app.store.git_hashes import GitHashes
 from app.store.jobs import JobRecords
 from app.store.migrate import migrate
 from app.store.packings import Packings
+from app.store.refs import RefRecords
 from app.store.repos import RepoRecords
 from app.store.surveys import SurveyKeeping
 from app.store.tokens import TokenRecords
@@ -25,6 +26,7 @@ class Store(
     TokenRecords,
     RepoRecords,
     CommitRecords,
+    RefRecords,
     BlobRecords,
     DeltaRecords,
     BaseRecords,
