@@ -1,0 +1,151 @@
+"""Xorbs: runs of compressed chunks, each behind a header of eight bytes, read from bytes of which nothing is believed.
+
+What follows the chunks, a footer by some clients, is not read: all that it says follows from the chunks.
+"""
+
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from lz4.frame import LZ4FrameDecompressor
+
+from app.hub.xet.hashes import Tree, as_text, chunk_hash
+from merge_core.errors import FileError
+
+MOST_BYTES = 64 << 20
+"""Of a xorb as it is sent."""
+MOST_CHUNKS = 1 << 16
+"""Of a xorb; clients send up to 8192. Without a bound a xorb of tiny chunks would cost minutes to read."""
+CHUNK_BYTES = 128 << 10
+STORED_BYTES = CHUNK_BYTES + 1024
+"""A chunk that compression makes longer is sent as it is; frames add a few bytes of their own."""
+HEADER_BYTES = 8
+FOOTER = b"XETBLOB"
+PLAIN, LZ4, GROUPED_LZ4 = range(3)
+
+
+class Chunk(NamedTuple):
+    """Where one chunk's stored bytes lie in its file, how they are compressed, and the length without."""
+
+    begin: int
+    stored: int
+    scheme: int
+    length: int
+
+
+class Xorb:
+    """An open xorb whose chunks' places are known. Close it, or use it in a `with`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises FileError when the bytes are not a run of chunks."""
+        self._file = path.open("rb")
+        try:
+            self._begins = array("I", (chunk.begin for chunk in headers(self._file)))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "Xorb":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """Chunks in it."""
+        return len(self._begins)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def chunks(self, first: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes of a range of chunks, one after the other. Raises FileError for those that cannot be decoded."""
+        for begin in self._begins[first:stop]:
+            self._file.seek(begin - HEADER_BYTES)
+            yield _decoded(_header(self._file.read(HEADER_BYTES), begin), self._file)
+
+
+def headers(file: BinaryIO) -> Iterator[Chunk]:
+    """The chunks of a xorb, which begins at the start of the file. Raises FileError for anything else."""
+    size = file.seek(0, 2)
+    position = count = 0
+    while position < size:
+        file.seek(position)
+        header = file.read(HEADER_BYTES)
+        if header[: len(FOOTER)] == FOOTER:
+            break
+        chunk = _header(header, position + HEADER_BYTES)
+        position = chunk.begin + chunk.stored
+        _require(position <= size, chunk, "stored bytes", "fewer than announced", chunk.stored)
+        count += 1
+        if count > MOST_CHUNKS:
+            raise FileError("too many chunks", where="xorb", expected=f"at most {MOST_CHUNKS}")
+        yield chunk
+    if not count:
+        raise FileError("no chunk", where="xorb", found=f"{size} bytes")
+
+
+def check_xorb(path: Path, expected: str) -> None:
+    """Decode and hash every chunk. Raises FileError when the hash of all is not `expected`, or one is broken."""
+    tree = Tree()
+    with Xorb(path) as xorb:
+        for data in xorb.chunks():
+            tree.add(chunk_hash(data), len(data))
+    found = as_text(tree.root())
+    if found != expected:
+        raise FileError("the xorb is not the one that its address names", where="hash", found=found, expected=expected)
+
+
+def _header(header: bytes, begin: int) -> Chunk:
+    if len(header) < HEADER_BYTES or header[0] != 0:
+        expected = f"a chunk's header, which begins with 0, at byte {begin - HEADER_BYTES}"
+        raise FileError("not a chunk", where="xorb", found=header.hex() or "nothing", expected=expected)
+    stored, length = int.from_bytes(header[1:4], "little"), int.from_bytes(header[5:8], "little")
+    chunk = Chunk(begin, stored, header[4], length)
+    _require(0 < length <= CHUNK_BYTES, chunk, "length", length, f"1 to {CHUNK_BYTES}")
+    _require(0 < stored <= STORED_BYTES, chunk, "stored bytes", stored, f"1 to {STORED_BYTES}")
+    _require(chunk.scheme in (PLAIN, LZ4, GROUPED_LZ4), chunk, "compression", chunk.scheme, "0, 1 or 2")
+    _require(chunk.scheme != PLAIN or stored == length, chunk, "stored bytes", stored, length)
+    return chunk
+
+
+def _decoded(chunk: Chunk, file: BinaryIO) -> bytes:
+    stored = file.read(chunk.stored)
+    if chunk.scheme == PLAIN:
+        return stored
+    data = _expanded(chunk, stored)
+    return data if chunk.scheme == LZ4 else _regrouped(data)
+
+
+def _expanded(chunk: Chunk, stored: bytes) -> bytes:
+    """Never more than one byte beyond what the header announces, whatever the frame holds."""
+    frame = LZ4FrameDecompressor()
+    try:
+        data: bytes = frame.decompress(stored, max_length=chunk.length + 1)
+    except RuntimeError as error:
+        raise FileError("not an LZ4 frame", where=_place(chunk), found=str(error)) from None
+    is_whole = frame.eof and not frame.unused_data
+    _require(is_whole and len(data) == chunk.length, chunk, "bytes of one LZ4 frame", len(data), chunk.length)
+    return data
+
+
+def _regrouped(data: bytes) -> bytes:
+    """Undo grouping by 4: all first bytes of every four, then all second ones, and so on."""
+    whole = bytearray(len(data))
+    begin = 0
+    for place in range(4):
+        length = (len(data) - place + 3) // 4
+        whole[place::4] = data[begin : begin + length]
+        begin += length
+    return bytes(whole)
+
+
+def _require(holds: bool, chunk: Chunk, what: str, found: object, expected: object) -> None:
+    if not holds:
+        raise FileError(f"wrong {what}", where=_place(chunk), found=found, expected=expected)
+
+
+def _place(chunk: Chunk) -> str:
+    return f"xorb, chunk at byte {chunk.begin - HEADER_BYTES}"
