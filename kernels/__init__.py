@@ -22,7 +22,7 @@ Import an operation from its folder: `from kernels.weighted_sum import weighted_
 `reference.py` is the definition in plain torch, `cpu.py` the same arithmetic in numba, `triton_kernel.py`
 (where there is one) the same on a GPU, and `__init__.py` checks arguments.
 
-On the CPU a tensor is a numpy array, because importing torch costs 1.4 to 2.0 s and numba 0.4 s, and a
+On the CPU a tensor is a numpy array, because importing torch costs 1.4 to 2.0 s and numba 0.2 s, and a
 command that merges small files should not wait for it. On a GPU it is a torch tensor. Every operation takes
 either (`dispatch.py`), and none imports torch until it is given a torch tensor.
 

@@ -1,4 +1,4 @@
-"""What the first operation loads: half a second that a process may spend before it forks, once for all children."""
+"""What the first operation loads: time that a process may spend before it forks, once for all children."""
 
 import numpy as np
 
