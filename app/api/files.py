@@ -14,6 +14,7 @@ from app.api.services import Pot, Services
 from app.api.serving import Served, serve
 from app.api.shapes import Received, Stored, Written
 from app.store.records import FileEntry, Repo, Token
+from app.store.revisions import MAIN
 from merge_core.errors import NotFoundError, nearest
 from merge_core.formats import check_file
 
@@ -141,7 +142,7 @@ def upload(pot: Pot, target: WritableRepo, sha256: str) -> Received:
 @router.head("/files/{path:path}", include_in_schema=False)
 @router.get("/files/{path:path}", summary="Download a file", response_class=Response)
 def downloaded(
-    token: Reader, pot: Pot, namespace: str, name: str, path: SafePath, request: Request, revision: Revision = "main"
+    token: Reader, pot: Pot, namespace: str, name: str, path: SafePath, request: Request, revision: Revision = MAIN
 ) -> Response:
     """Range, If-None-Match and If-Range are honoured; the ETag is the sha256."""
     repo = readable_repo(pot, token, namespace, name)

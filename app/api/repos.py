@@ -10,16 +10,29 @@ from app.api.bodies import Body, body_of, documented
 from app.api.names import check_distinct, check_name, check_no_file_is_folder, check_path, check_revision, check_sha256
 from app.api.paging import Cursor, Limit
 from app.api.services import Pot, Services
-from app.api.shapes import CommitShape, FileShape, Listing, Missing, RepoDetail, RepoShape, TreeShape
+from app.api.shapes import (
+    CommitShape,
+    FileShape,
+    Listing,
+    Missing,
+    RefShape,
+    RefsShape,
+    RepoDetail,
+    RepoShape,
+    TreeShape,
+)
 from app.store.records import FileEntry, Repo, RepoKind, Token
-from merge_core.errors import ConflictError, InputError, NotFoundError
+from app.store.revisions import MAIN, MAIN_REF, branch_ref
+from merge_core.errors import ConflictError, InputError, NotFoundError, StaleParentError
 from merge_core.formats import check_file
 
 router = APIRouter(prefix="/v1/repos", tags=["repos"])
 
 MOST_FILES = 10_000
 COMMIT_BODY_BYTES = 16 << 20
-Revision = Annotated[str, Query(description="a branch, a commit id, or at least 7 of its first digits")]
+Revision = Annotated[
+    str, Query(description="a branch, a tag, `refs/pr/1`, a commit id, or at least 7 of its first digits")
+]
 
 
 class RepoWish(Body):
@@ -53,7 +66,8 @@ class CommitWish(Body):
     """One commit of several files."""
 
     message: str = Field("Upload files", min_length=1, max_length=4000)
-    parent: str | None = Field(None, description="refuse with 409 when this commit is not the newest")
+    branch: str = Field(MAIN, description="a branch that is there, or `refs/pr/1`")
+    parent: str | None = Field(None, description="refuse with 409 when this commit is not the newest of the branch")
     files: list[Uploaded] = Field([], max_length=MOST_FILES)
     deletes: list[str] = Field([], max_length=MOST_FILES, description="paths to remove")
 
@@ -74,11 +88,11 @@ def listed(
 
 
 @router.get("/{namespace}/{name}", summary="A repo with the files of one revision")
-def shown(token: Reader, pot: Pot, namespace: str, name: str, revision: Revision = "main") -> RepoDetail:
+def shown(token: Reader, pot: Pot, namespace: str, name: str, revision: Revision = MAIN) -> RepoDetail:
     """`commit` is the revision's commit, null for a repo without commits."""
     repo = readable_repo(pot, token, namespace, name)
     fields = RepoShape.of(repo).model_dump()
-    if repo.head is None and revision == "main":
+    if repo.head is None and revision == MAIN:
         return RepoDetail(**fields, commit=None, files=[])
     commit = pot.store.resolve_revision(repo, check_revision(revision))
     return RepoDetail(**fields, commit=commit.id, files=[FileShape.of(file) for file in pot.store.tree(commit)])
@@ -115,7 +129,7 @@ def deleted(token: Writer, pot: Pot, namespace: str, name: str) -> None:
 
 
 @router.get("/{namespace}/{name}/files", summary="The files of one revision")
-def tree(token: Reader, pot: Pot, namespace: str, name: str, revision: Revision = "main") -> TreeShape:
+def tree(token: Reader, pot: Pot, namespace: str, name: str, revision: Revision = MAIN) -> TreeShape:
     """By path, with sha256 and size."""
     repo = readable_repo(pot, token, namespace, name)
     commit = pot.store.resolve_revision(repo, check_revision(revision))
@@ -124,12 +138,27 @@ def tree(token: Reader, pot: Pot, namespace: str, name: str, revision: Revision 
 
 @router.get("/{namespace}/{name}/commits", summary="The history up to a revision")
 def history(
-    token: Reader, pot: Pot, namespace: str, name: str, revision: Revision = "main", limit: Limit = 100
+    token: Reader,
+    pot: Pot,
+    namespace: str,
+    name: str,
+    revision: Revision = MAIN,
+    limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> Listing[CommitShape]:
-    """The newest first."""
+    """The newest first, each the parent of the one before; a page goes on at `cursor`."""
     repo = readable_repo(pot, token, namespace, name)
-    commits = pot.store.commits(repo, check_revision(revision), limit)
-    return Listing(items=[CommitShape.of(commit) for commit in commits])
+    commits = pot.store.commits(repo, check_revision(cursor or revision), limit)
+    return Listing(items=[CommitShape.of(commit) for commit in commits], next_cursor=commits[-1].parent)
+
+
+@router.get("/{namespace}/{name}/refs", summary="Branches, tags and pull requests")
+def refs(token: Reader, pot: Pot, namespace: str, name: str) -> RefsShape:
+    """`main` is the first of the branches, from the first commit on."""
+    repo = readable_repo(pot, token, namespace, name)
+    kinds = (pot.store.branches(repo), pot.store.tags(repo), pot.store.pull_requests(repo))
+    branches, tags, pulls = ([RefShape.of(ref) for ref in kind] for kind in kinds)
+    return RefsShape(branches=branches, tags=tags, pull_requests=pulls)
 
 
 @router.post("/{namespace}/{name}/missing", summary="Ask which files must still be sent", **documented(Offer))
@@ -161,11 +190,13 @@ def committed(
     """All of them or none. The bytes are sent before, to `blobs/{sha256}`. 200 with the head when nothing changes."""
     check_write(token, check_name(namespace, "path namespace"))
     check_name(name, "path name")
+    branch = check_revision(wish.branch, "branch")
     changes = _changes(pot, token, wish)
     for path, entry in changes.items():
         if entry is not None:
             check_file(path, pot.blobs.local_path(entry.sha256))
-    repo, commit, is_new = commit_files(pot, token, f"{namespace}/{name}", changes, wish.message, wish.parent)
+    full_name = f"{namespace}/{name}"
+    repo, commit, is_new = commit_files(pot, token, full_name, changes, wish.message, wish.parent, branch)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/repos/{repo.full_name}?revision={commit.id}"
     return commit
@@ -178,17 +209,21 @@ def commit_files(
     changes: dict[str, FileEntry | None],
     message: str,
     parent: str | None = None,
+    branch: str = MAIN,
 ) -> tuple[Repo, CommitShape, bool]:
     """Commit and have it looked at; creates the repo. The last part is False when the commit was there before."""
-    repo = _writable(pot, full_name, changes, parent)
-    commit = pot.store.commit(repo, changes, message, token.name, parent)
+    repo = _writable(pot, full_name, changes, parent, branch)
+    before = pot.store.tip(repo, branch)
+    commit = pot.store.commit(repo, changes, message, token.name, parent, branch)
     pot.store.settle_blobs([entry.sha256 for entry in changes.values() if entry is not None], token)
-    if commit.id != repo.head:
+    if commit.id != before:
         pot.jobs.submit_ingest(repo, commit)
-    return repo, CommitShape.of(commit), commit.id != repo.head
+    return repo, CommitShape.of(commit), commit.id != before
 
 
-def _writable(pot: Services, full_name: str, changes: dict[str, FileEntry | None], parent: str | None) -> Repo:
+def _writable(
+    pot: Services, full_name: str, changes: dict[str, FileEntry | None], parent: str | None, branch: str
+) -> Repo:
     """The repo to commit to; one is only created for a commit that can succeed."""
     namespace, name = full_name.split("/")
     repo = open_repo(pot, namespace, name)
@@ -198,7 +233,9 @@ def _writable(pot: Services, full_name: str, changes: dict[str, FileEntry | None
     if absent is not None:
         raise NotFoundError("no such file to delete", where=absent, found=f"no repo '{full_name}'")
     if parent is not None:
-        raise ConflictError("the repo has no commits yet", where="parent", found=parent, expected="no parent")
+        raise StaleParentError("the repo has no commits yet", where="parent", found=parent, expected="no parent")
+    if branch_ref(branch) != MAIN_REF:
+        raise NotFoundError("no such branch", where="branch", found=branch, expected=f"'{MAIN}': the repo is new")
     return pot.store.ensure_repo(namespace, name, lasting=False)
 
 

@@ -52,7 +52,7 @@ class RepoShape(Shape):
     def of(cls, record: object) -> Self:
         assert isinstance(record, Repo)
         here = f"/v1/repos/{record.full_name}"
-        links = {"self": here, "files": f"{here}/files", "commits": f"{here}/commits"}
+        links = {"self": here, **{name: f"{here}/{name}" for name in ("files", "commits", "refs")}}
         return cls(
             name=record.full_name,
             kind=record.kind,
@@ -72,6 +72,24 @@ class CommitShape(Shape):
     message: str
     author: str
     created_at: datetime
+
+
+class RefShape(Shape):
+    """A name of a commit: a branch, a tag or a pull request; `ref` is the whole one."""
+
+    name: str
+    ref: str
+    commit: str
+    message: str | None
+    created_at: datetime
+
+
+class RefsShape(Shape):
+    """All names of commits that a repo has."""
+
+    branches: list[RefShape]
+    tags: list[RefShape]
+    pull_requests: list[RefShape]
 
 
 class FileShape(Shape):
