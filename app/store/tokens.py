@@ -39,6 +39,12 @@ class TokenRecords(Subject):
             return None
         return _token(row)
 
+    def token_and_key(self, token_id: str) -> tuple[Token, bytes] | None:
+        """The token of this id, and a key that the service signs with in its name until it is revoked."""
+        with self._database.read() as connection:
+            row = connection.execute(select(tokens).where(tokens.c.id == token_id)).one_or_none()
+        return None if row is None else (_token(row), hmac.digest(row.secret_sha256.encode(), b"signing", "sha256"))
+
     def list_tokens(self) -> list[Token]:
         """All of them, the oldest first."""
         with self._database.read() as connection:
