@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.upstream import UpstreamError
 from merge_core.errors import (
     CancelledError,
     CapacityError,
@@ -69,6 +70,7 @@ STATUS: Mapping[type[StockpotError], HTTPStatus] = {
     MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     RangeError: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    UpstreamError: HTTPStatus.BAD_GATEWAY,
     TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     FieldError: HTTPStatus.UNPROCESSABLE_ENTITY,
     FileError: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -42,6 +42,19 @@ def _size(value: object) -> object:
 Size = Annotated[int, BeforeValidator(_size)]
 
 
+def _hub(url: str) -> str:
+    """The address of a hub, without a slash at its end; empty for none."""
+    parts = urlsplit(url.rstrip("/"))
+    if url and not (parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.username):
+        raise ValueError("the address of a hub, such as https://hub.example.org, without a name or a query")
+    return parts.geturl()
+
+
+HubUrl = Annotated[str, AfterValidator(_hub)]
+Hosts = Annotated[str, AfterValidator(lambda hosts: " ".join(sorted(set(hosts.replace(",", " ").split()))))]
+"""Hosts, with a port where it is not the usual one, between commas or spaces."""
+
+
 class Settings(BaseModel):
     """One process's settings; `environment()` hands the same ones to a child process."""
 
@@ -58,6 +71,11 @@ class Settings(BaseModel):
     max_file_bytes: Size = Field(100 * GIB, ge=1)
     lease_s: int = Field(15, ge=10, le=600)
     job_deadline_s: int = Field(24 * 3600, ge=1)
+    upstream: HubUrl = ""
+    upstream_hosts: Hosts = ""
+    upstream_token: str | None = None
+    upstream_proxy: bool = False
+    upstream_redirect: bool = False
     redis_url: str | None = None
     database_url: str = ""
     blob_url: str = ""

@@ -8,10 +8,7 @@ import typer
 
 from app.command.output import Progress, print_json, progress_bar, warn
 from app.command.recipes import read_recipe
-from app.command.remote import DEFAULT_URL, Remote, RemoteError, Secret, Url, connect
-
-POLL_S = 0.25
-OPEN = ("queued", "running")
+from app.command.remote import DEFAULT_URL, OPEN, POLL_S, Remote, RemoteError, Secret, Url, connect
 
 
 def compose(

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from merge_core.errors import FileError, StockpotError
 DEFAULT_URL = "http://127.0.0.1:8080"
 BLOCK = 1 << 20
 TRIES = 5
+POLL_S = 0.25
+OPEN = ("queued", "running")
 
 Url = Annotated[str, typer.Option("--url", envvar="STOCKPOT_URL", help="Address of the service.")]
 Secret = Annotated[
@@ -123,6 +126,18 @@ def checked(answer: httpx.Response) -> httpx.Response:
     problem = answer.json() if is_problem else {}
     message = problem.get("detail") or problem.get("title") or f"{answer.status_code} {answer.reason_phrase}"
     raise RemoteError(message, where=problem.get("field"), found=problem.get("found"), expected=problem.get("expected"))
+
+
+def followed(remote: Remote, job: dict[str, Any], progress: Callable[[int, int], None]) -> dict[str, Any]:
+    """The job once it is done. Raises RemoteError when it fails or is cancelled."""
+    while job["state"] in OPEN:
+        time.sleep(POLL_S)
+        job = remote.ask("GET", f"/v1/jobs/{job['id']}")
+        progress(job["done"], job["total"])
+    if job["state"] != "done":
+        error = job["error"] or {}
+        raise RemoteError(error.get("message") or f"the job was {job['state']}", where=error.get("where"))
+    return job
 
 
 def hash_file(path: Path) -> str:

@@ -1,11 +1,11 @@
 """What identifies a file for Hub clients: sha256 of large ones, git's hash of small ones. One rule for all routes."""
 
 from collections.abc import Iterable
-from hashlib import sha1
 from pathlib import PurePosixPath
 
 from app.api.services import Services
 from app.hub.snapshots import SnapshotFile
+from app.store.git_hashes import git_oid
 
 LARGE_BYTES = 10 << 20
 LARGE_SUFFIXES = frozenset(
@@ -23,11 +23,6 @@ def is_large(path: str, size: int) -> bool:
 def pointer(sha256: str, size: int) -> bytes:
     """What git would hold in place of a large file."""
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
-
-
-def git_oid(content: bytes) -> str:
-    """git's hash of a file with these bytes."""
-    return sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def oids_of(pot: Services, files: Iterable[SnapshotFile]) -> dict[str, str]:

@@ -7,9 +7,12 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 
-from app.hub.errors import answer
+from app.api.services import Services
+from app.hub.elsewhere import sends_on, sent_on
+from app.hub.errors import MissingRepoError, NamelessRepoError, answer
 from app.problems import invalid_fields
 from merge_core.errors import StockpotError
 
@@ -24,12 +27,20 @@ class HubRoute(APIRoute):
         async def handler(request: Request) -> Response:
             try:
                 return await inner(request)
+            except (MissingRepoError, NamelessRepoError) as error:
+                return await _elsewhere(request, error)
             except StockpotError as error:
                 return answer(error)
             except RequestValidationError as error:
                 return answer(invalid_fields(list(error.errors())))
 
         return handler
+
+
+async def _elsewhere(request: Request, error: StockpotError) -> Response:
+    """The upstream's answer for a repo that is missing here, where the operator wants that."""
+    pot: Services = request.app.state.services
+    return await run_in_threadpool(sent_on, pot, request) if sends_on(pot, request) else answer(error)
 
 
 def hub_router() -> APIRouter:

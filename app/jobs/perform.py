@@ -37,6 +37,7 @@ HANDLERS: Mapping[str, tuple[str, str]] = {
     "shard": ("app.jobs.build", "build_shard"),
     "composition": ("app.jobs.build", "finish_composition"),
     "ingest": ("app.jobs.ingest", "ingest"),
+    "pull": ("app.jobs.pulling", "pull_repo"),
     "pack": ("app.jobs.packing", "pack_files"),
 }
 

@@ -19,6 +19,7 @@ from rq.serializers import JSONSerializer
 
 from app.settings import Settings
 from app.store.compositions import FINALISER, INGEST, SHARD
+from app.store.pulls import PULL
 from app.store.records import Commit, Composition, Job, Repo
 from app.store.store import Store
 from merge_core.errors import NotFoundError
@@ -26,7 +27,13 @@ from merge_core.errors import NotFoundError
 PERFORM = "app.jobs.worker.perform"
 PACK = "pack"
 # Earlier queues come first: looking at an upload takes milliseconds, building may take hours, packing saves disk only.
-QUEUE_OF = {INGEST: "stockpot-quick", FINALISER: "stockpot-quick", SHARD: "stockpot-build", PACK: "stockpot-spare"}
+QUEUE_OF = {
+    INGEST: "stockpot-quick",
+    FINALISER: "stockpot-quick",
+    SHARD: "stockpot-build",
+    PULL: "stockpot-build",
+    PACK: "stockpot-spare",
+}
 QUEUES = tuple(dict.fromkeys(QUEUE_OF.values()))
 NO_TIMEOUT = -1  # the deadline is in SQL, where it also ends what a stuck process holds
 RESULT_TTL_S = 600
@@ -85,6 +92,13 @@ class Jobs:
         job = self._store.get_job(job_id)
         if job is None:
             raise NotFoundError("no such job", where="job", found=job_id)
+    def submit_pull(self, repo: Repo, revision: str) -> Job:
+        """Queue the pull of a revision from the upstream hub."""
+        payload = {"repo": repo.full_name, "revision": revision}
+        job = self._store.create_job(PULL, f"{repo.full_name}@{revision}", payload, repo=repo.full_name)
+        self.enqueue_all([job])
+        return job
+
         return job
 
     def enqueue_all(self, jobs: Iterable[Job]) -> None:

@@ -1,6 +1,7 @@
 """What git calls the bytes of blobs: worked out once, by who first needs it."""
 
 from collections.abc import Collection, Mapping
+from hashlib import sha1
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -9,6 +10,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app.store.blob_records import AT_ONCE
 from app.store.subject import Subject
 from app.store.tables import blobs, git_hashes
+
+
+def git_oid(content: bytes) -> str:
+    """git's hash of a file with these bytes."""
+    return sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 class GitHashes(Subject):

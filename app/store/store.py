@@ -16,6 +16,7 @@ from app.store.git_hashes import GitHashes
 from app.store.jobs import JobRecords
 from app.store.migrate import migrate
 from app.store.packings import Packings
+from app.store.pulls import Pulls
 from app.store.refs import RefRecords
 from app.store.repos import RepoRecords
 from app.store.surveys import SurveyKeeping
@@ -44,6 +45,7 @@ class Store(
     """Every subject's questions and changes, each a transaction of its own."""
 
     def __init__(self, database_url: str) -> None:
+    Pulls,
         super().__init__(Database(database_url))
 
     def migrate(self) -> None:

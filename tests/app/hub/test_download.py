@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
-from app.hub.oids import git_oid
+from app.store.git_hashes import git_oid
 from tests.app.api.conftest import Pot, checkpoint
 from tests.app.hub.conftest import Hub, publish
 
