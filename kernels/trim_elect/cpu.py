@@ -10,9 +10,8 @@ import numpy as np
 from kernels.bits import bits_of_float
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined
-from kernels.stored_rows import STRETCH, base_stretch, stretch
-
-ZERO, ONE = np.float32(0), np.float32(1)
+from kernels.stored_rows import STRETCH, base_stretch, load_stretches, stretch
+from kernels.trim_elect.four import FOUR, ONE, ZERO, elect_four, scales_of, suits
 
 
 @inlined
@@ -114,6 +113,38 @@ def _merge(kept: Floats, weights: Floats, signs: Floats, how: int, elect: int, o
 
 
 @compiled
+def _elect_and_merge(
+    table: Integers,
+    weights: Floats,
+    magnitudes: Floats,
+    ties: Integers,
+    lo: int,
+    choices: Any,
+    rooms: Any,
+    out: Floats,
+) -> None:
+    how, elect, zero_vote_sign = choices
+    kept, scratch = rooms
+    votes, shares = scratch[0, : out.size], scratch[1, : out.size]
+    _elect(table, weights, magnitudes, ties, lo, elect, kept, votes)
+    _signs(votes, zero_vote_sign)
+    _merge(kept, weights, votes, how, elect, out, shares)
+
+
+@compiled
+def _limits(magnitudes: Floats, ties: Integers, lo: int, width: int, limits: Any) -> bool:
+    """The bits from which each model's entries are kept; False where its ties are cut off within the stretch."""
+    limits[:] = np.uint32(0xFFFFFFFF)
+    for model in range(magnitudes.size):
+        left = ties[model] - lo
+        if 0 < left < width:
+            return False
+        bits = np.uint32(bits_of_float(magnitudes[model]) & np.uint32(0x7FFFFFFF))
+        limits[model] = bits if left > 0 else np.uint32(bits + np.uint32(1))
+    return True
+
+
+@compiled
 def trim_elect(
     table: Integers,
     weights: Floats,
@@ -124,14 +155,18 @@ def trim_elect(
     zero_vote_sign: Any,
     out: Floats,
 ) -> None:
-    kept = np.empty((weights.size + 2, STRETCH), np.float32)
-    scratch = np.empty((2, STRETCH), np.float32)
+    models, first_share = weights.size, ONE if how == 2 else ZERO
+    is_plain = suits(models, how, elect)
+    kept, scratch = np.empty((max(models, FOUR) + 2, STRETCH), np.float32), np.empty((2, STRETCH), np.float32)
+    limits, scales = np.empty(FOUR, np.uint32), scales_of(weights[:FOUR], how, elect)
     for lo in range(0, out.size, STRETCH):
         part = out[lo : lo + STRETCH]
-        votes, shares = scratch[0, : part.size], scratch[1, : part.size]
-        _elect(table, weights, magnitudes, ties, lo, elect, kept, votes)
-        _signs(votes, zero_vote_sign)
-        _merge(kept, weights, votes, how, elect, part, shares)
+        if is_plain and _limits(magnitudes, ties, lo, part.size, limits):
+            load_stretches(table, lo, part.size, kept[: models + 1])
+            elect_four(kept, limits, scales, first_share, zero_vote_sign, part)
+        else:
+            choices, rooms = (how, elect, zero_vote_sign), (kept, scratch)
+            _elect_and_merge(table, weights, magnitudes, ties, lo, choices, rooms, part)
 
 
 @compiled
