@@ -1,12 +1,21 @@
 """What goes wrong, in the words that Hub clients turn into exceptions of their own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 from fastapi.responses import JSONResponse
 
 from app.problems import headers_of, parts_of, status_of
 from app.store.records import Token
-from merge_core.errors import ConflictError, ForbiddenError, NotFoundError, StockpotError, UnauthorizedError
+from merge_core.errors import (
+    ConflictError,
+    ForbiddenError,
+    MalformedError,
+    NotFoundError,
+    StaleParentError,
+    StockpotError,
+    UnauthorizedError,
+)
 
 LONGEST_HEADER = 600
 
@@ -41,8 +50,16 @@ class BadTokenError(UnauthorizedError):
     """A token that is not known. The message is the one by which clients tell it from a missing repo."""
 
 
-class StaleCommitError(ConflictError):
-    """The branch has moved on since the commit that the client built on."""
+class RepoExistsError(ConflictError):
+    """A repo to create is there; clients that are content with that need its address."""
+
+    url = ""
+
+
+class CardError(MalformedError):
+    """A card's front matter cannot be taken; clients show each reason."""
+
+    reasons: Sequence[str] = ()
 
 
 CODES: Mapping[type[StockpotError], str] = {
@@ -75,7 +92,24 @@ def answer(error: StockpotError) -> JSONResponse:
         headers["X-Error-Code"] = CODES[type(error)]
     if isinstance(error, MissingEntryError):
         headers["X-Repo-Commit"] = error.commit
-    return JSONResponse({"error": message, **parts_of(error)}, int(status_of(error)), headers=headers)
+    return JSONResponse({"error": message, **parts_of(error), **_beside(error)}, _status(error), headers=headers)
+
+
+def _beside(error: StockpotError) -> dict[str, object]:
+    """What clients look for in the body of some errors."""
+    if isinstance(error, RepoExistsError):
+        return {"url": error.url}
+    if isinstance(error, CardError):
+        return {"errors": [{"message": reason} for reason in error.reasons], "warnings": []}
+    return {}
+
+
+def _status(error: StockpotError) -> int:
+    """As everywhere, but what is wrong in a request is 400, and a stale parent 412: clients know no other."""
+    if isinstance(error, StaleParentError):
+        return int(HTTPStatus.PRECONDITION_FAILED)
+    status = status_of(error)
+    return int(HTTPStatus.BAD_REQUEST if status == HTTPStatus.UNPROCESSABLE_ENTITY else status)
 
 
 def _one_line(text: str) -> str:

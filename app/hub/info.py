@@ -6,30 +6,29 @@ from fastapi import Query
 
 from app.api.services import Pot, Services
 from app.hub.auth import Visitor, open_repo, visible_repo
-from app.hub.cards import card_data, tags_of
-from app.hub.entries import size_of, stamp
 from app.hub.errors import missing_repo
-from app.hub.oids import oids_of
-from app.hub.route import hub_router
+from app.hub.models import SHOWN, Model, check_properties, told
+from app.hub.route import Expand, hub_router
 from app.hub.snapshots import Snapshot, open_snapshot
-from app.store.records import Repo
 
 router = hub_router()
 Blobs = Annotated[bool, Query(description="sizes and hashes of the files too")]
 
 
 @router.get("/api/models/{namespace}/{name}")
-def shown(caller: Visitor, pot: Pot, namespace: str, name: str, blobs: Blobs = False) -> dict[str, Any]:
+def shown(caller: Visitor, pot: Pot, namespace: str, name: str, expand: Expand, blobs: Blobs = False) -> dict[str, Any]:
     """The newest revision of `main`."""
-    return described(pot, open_snapshot(pot, visible_repo(pot, caller, namespace, name), "main"), blobs)
+    return shown_at(caller, pot, namespace, name, "main", expand, blobs)
 
 
 @router.get("/api/models/{namespace}/{name}/revision/{revision:quoted}")
 def shown_at(
-    caller: Visitor, pot: Pot, namespace: str, name: str, revision: str, blobs: Blobs = False
+    caller: Visitor, pot: Pot, namespace: str, name: str, revision: str, expand: Expand, blobs: Blobs = False
 ) -> dict[str, Any]:
-    """One revision."""
-    return described(pot, open_snapshot(pot, visible_repo(pot, caller, namespace, name), revision), blobs)
+    """One revision; of its properties those that `expand` names, if it names any."""
+    names = check_properties(expand)
+    snapshot = open_snapshot(pot, visible_repo(pot, caller, namespace, name), revision)
+    return told(Model(pot, snapshot.repo, snapshot), names) if names else described(pot, snapshot, blobs)
 
 
 @router.get("/api/models/{name}")
@@ -47,31 +46,5 @@ def allowed(caller: Visitor, pot: Pot, namespace: str, name: str) -> dict[str, b
 
 def described(pot: Services, snapshot: Snapshot, blobs: bool) -> dict[str, Any]:
     """A revision in full."""
-    card = card_data(pot, snapshot)
-    oids = oids_of(pot, snapshot.files.values()) if blobs else {}
-    siblings = [
-        {"rfilename": file.path, **({"blobId": oids[file.path], **size_of(file)} if blobs else {})}
-        for file in snapshot.files.values()
-    ]
-    return {**summary(snapshot.repo, card), "sha": snapshot.commit, "siblings": siblings, "cardData": card}
-
-
-def summary(repo: Repo, card: dict[str, Any]) -> dict[str, Any]:
-    """What lists show of a repo."""
-    return {
-        "_id": f"{repo.id:024x}",
-        "id": repo.full_name,
-        "modelId": repo.full_name,
-        "author": repo.namespace,
-        "sha": repo.head,
-        "private": repo.private,
-        "gated": repo.gated or False,
-        "disabled": False,
-        "createdAt": stamp(repo.created_at),
-        "lastModified": stamp(repo.updated_at),
-        "downloads": 0,
-        "likes": 0,
-        "library_name": card.get("library_name"),
-        "pipeline_tag": card.get("pipeline_tag"),
-        "tags": tags_of(repo, card),
-    }
+    model = Model(pot, snapshot.repo, snapshot)
+    return told(model, SHOWN) | {"siblings": model.siblings(blobs)}

@@ -1,10 +1,10 @@
 """What the Hub's routes have in common: errors in the Hub's form, and parameters that are decoded late."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any
-from urllib.parse import unquote
+from typing import Annotated, Any
+from urllib.parse import unquote, urlencode
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
@@ -46,6 +46,23 @@ async def _elsewhere(request: Request, error: StockpotError) -> Response:
 def hub_router() -> APIRouter:
     """A group of the Hub's routes; /v1 is what openapi.yaml describes, so they are not in it."""
     return APIRouter(route_class=HubRoute, include_in_schema=False)
+
+
+def expanded(request: Request) -> list[str]:
+    """The names in `expand`, by either spelling, given once, several times or with commas."""
+    query = request.query_params
+    given = [*query.getlist("expand"), *query.getlist("expand[]")]
+    return [name for text in given for name in text.split(",") if name]
+
+
+Expand = Annotated[list[str], Depends(expanded)]
+
+
+def add_next(request: Request, response: Response, **place: str | int) -> None:
+    """Say in the Link header where a list goes on: the same request, with these parameters."""
+    kept = [pair for pair in request.query_params.multi_items() if pair[0] not in place]
+    url = request.url.replace(query=urlencode([*kept, *place.items()]))
+    response.headers["Link"] = f'<{url}>; rel="next"'
 
 
 class Quoted(Convertor[str]):

@@ -1,7 +1,6 @@
 """The files and folders of a revision, page by page."""
 
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
 
@@ -9,7 +8,7 @@ from app.api.services import Pot, Services
 from app.hub.auth import Visitor, open_repo
 from app.hub.entries import file_entry, folder_entry, folders_of
 from app.hub.oids import oids_of
-from app.hub.route import hub_router
+from app.hub.route import add_next, hub_router
 from app.hub.snapshots import Snapshot, open_snapshot
 
 router = hub_router()
@@ -40,7 +39,7 @@ def listed(
     paths = [found for found in _within(snapshot, path.strip("/"), recursive) if cursor is None or found > cursor]
     most = min(limit or PAGE, EXPANDED_PAGE if expand else PAGE)
     if len(paths) > most:
-        add_next(request, response, paths[most - 1])
+        add_next(request, response, cursor=paths[most - 1])
     return shown(pot, snapshot, paths[:most], expand)
 
 
@@ -52,12 +51,6 @@ def shown(pot: Services, snapshot: Snapshot, paths: list[str], expand: bool) -> 
         file_entry(snapshot, files[path], oids[path], expand) if path in files else folder_entry(snapshot, path, expand)
         for path in paths
     ]
-
-
-def add_next(request: Request, response: Response, cursor: str) -> None:
-    """Say in the Link header where the list goes on."""
-    query = urlencode({**request.query_params, "cursor": cursor})
-    response.headers["Link"] = f'<{request.url.replace(query=query)}>; rel="next"'
 
 
 def _within(snapshot: Snapshot, folder: str, recursive: bool) -> list[str]:

@@ -42,6 +42,16 @@ class RefRecords(Subject):
                 raise ConflictError("this branch exists", where="branch", found=name)
             return found or _insert(connection, locked, HEADS + name, resolve(connection, locked, revision), None)
 
+    def create_empty_branch(self, repo: Repo, name: str, author: str) -> Ref:
+        """A branch that begins without files and without a parent. Raises ConflictError when it is there."""
+        with self._database.write() as connection:
+            locked = locked_repo(connection, repo.id)
+            if name == MAIN or _find(connection, locked, HEADS + name) is not None:
+                raise ConflictError("this branch exists", where="branch", found=name)
+            return _insert(
+                connection, locked, HEADS + name, add_commit(connection, locked, None, {}, "Begin", author), None
+            )
+
     def delete_branch(self, repo: Repo, name: str) -> None:
         """Forget the name; commits stay. Raises ConflictError for `main`, NotFoundError where there is none."""
         if name == MAIN:

@@ -74,7 +74,7 @@ class RepoRecords(Subject):
             after = tuple_(literal(namespace_then), literal(name_then))
             query = query.where(tuple_(repos.c.namespace, repos.c.name) > after)
         with self._database.read() as connection:
-            found = [_repo(row) for row in connection.execute(query)]
+            found = [repo_of(row) for row in connection.execute(query)]
         return Page(tuple(found[:limit]), found[limit - 1].full_name if len(found) > limit else None)
 
     def known_names(self, caller: Token | None) -> list[str]:
@@ -97,7 +97,7 @@ def find_repo(connection: Connection, namespace: str, name: str) -> Repo | None:
     """The repo of this name."""
     query = select(repos).where(repos.c.namespace == namespace, repos.c.name == name)
     row = connection.execute(query).one_or_none()
-    return None if row is None else _repo(row)
+    return None if row is None else repo_of(row)
 
 
 def insert_repo(connection: Connection, namespace: str, name: str, private: bool, kind: RepoKind) -> Repo:
@@ -107,7 +107,7 @@ def insert_repo(connection: Connection, namespace: str, name: str, private: bool
     row = connection.execute(
         insert(repos).values(**values, created_at=moment, updated_at=moment).returning(repos)
     ).one()
-    return _repo(row)
+    return repo_of(row)
 
 
 def locked_repo(connection: Connection, repo_id: int) -> Repo:
@@ -115,9 +115,10 @@ def locked_repo(connection: Connection, repo_id: int) -> Repo:
     row = connection.execute(select(repos).where(repos.c.id == repo_id).with_for_update()).one_or_none()
     if row is None:
         raise NotFoundError("the repo has been deleted", where="repo")
-    return _repo(row)
+    return repo_of(row)
 
 
-def _repo(row: Row[Any]) -> Repo:
+def repo_of(row: Row[Any]) -> Repo:
+    """The record in a row."""
     dates = (row.created_at, row.updated_at)
     return Repo(row.id, row.namespace, row.name, row.kind, row.private, row.head, *dates, row.gated)
