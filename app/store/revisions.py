@@ -84,7 +84,8 @@ def _line(newest: Commit, most: int | None = None) -> CTE:
 def _of_ref(connection: Connection, repo: Repo, revision: str) -> Commit | None:
     names = [revision] if revision.startswith("refs/") else [HEADS + revision, TAGS + revision]
     if MAIN_REF in names:
-        row = connection.execute(_named(repo).join(repos, repos.c.head == commits.c.id)).one_or_none()
+        is_head = (repos.c.id == repo.id) & (repos.c.head == commits.c.id)
+        row = connection.execute(_named(repo).join(repos, is_head)).one_or_none()
         return None if row is None else commit_of(row)
     same = (refs.c.repo_id == commits.c.repo_id) & (refs.c.commit_id == commits.c.id) & refs.c.name.in_(names)
     found = connection.execute(_named(repo).add_columns(refs.c.name).join(refs, same)).all()

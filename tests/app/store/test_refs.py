@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.store.commits import write_commit
 from app.store.records import Commit, Repo
 from app.store.store import Store
 from merge_core.errors import ConflictError, NotFoundError, StaleParentError
@@ -116,6 +117,15 @@ def test_whole_names_are_looked_up_as_they_stand(store: Store, repo: Repo) -> No
     for revision in ("refs/heads/de", "refs/tags/dev", "refs/pr/1", "heads/dev", "DEV", "refs/", "%", "d_v"):
         with pytest.raises(NotFoundError, match="no such revision"):
             store.resolve_revision(repo, revision)
+
+
+def test_two_repos_may_be_at_one_commit(store: Store, repo: Repo) -> None:
+    other = store.create_repo("team", "copy")
+    changes = {"a": keep(store, b"first", "a")}
+    with store._database.write() as connection:
+        write_commit(connection, other.id, changes, "copied", "me", commit_id=repo.head)
+    assert store.require_repo("team/copy").head == repo.head
+    assert (content_at(store, repo, "main"), content_at(store, other, "main")) == ("first", "copied")
 
 
 def test_a_pull_request_is_a_branch_with_a_number(store: Store, repo: Repo) -> None:
