@@ -43,11 +43,11 @@ class Store(
     Garbage,
     GitHashes,
     Packings,
+    Pulls,
 ):
     """Every subject's questions and changes, each a transaction of its own."""
 
     def __init__(self, database_url: str) -> None:
-    Pulls,
         super().__init__(Database(database_url))
 
     def migrate(self) -> None:
