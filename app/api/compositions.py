@@ -11,18 +11,16 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from app.api.auth import Reader, Writer, check_write
 from app.api.bodies import Body, body_of, documented
+from app.api.composing import compose
 from app.api.events import LastEventId, follow
 from app.api.files import file_response
 from app.api.jobs import cancel
-from app.api.names import split_name
 from app.api.paging import Cursor, Limit
 from app.api.plans import RecipeData
-from app.api.recipes import Pinned, planned
 from app.api.services import Pot, Services
 from app.api.shapes import CompositionShape, Listing, TreeShape
 from app.store.records import Composition, JobState, Repo, Token, may_read
 from merge_core.errors import ConflictError, NotFoundError
-from merge_core.plan import Plan
 
 router = APIRouter(prefix="/v1/compositions", tags=["compositions"])
 
@@ -47,6 +45,7 @@ class CompositionWish(Body):
 
     name: str = Field(description="namespace/name", examples=["soups/mix"])
     recipe: RecipeData
+    lazy: bool = Field(False, description="list the files now, and build them when somebody first wants one")
 
 
 @router.post(
@@ -66,21 +65,11 @@ def asked(
 
     Everything that headers show to be wrong is answered here, before anything is queued. While the same digest
     is under way the answer is that composition, under the name asked for: its files will be there as well.
+
+    A lazy one is `planned`, and its files are listed by the Hub's routes; the first download of weights builds it, or
+    `/build`, or asking for it again without `lazy`.
     """
-    return compose(pot, token, wish.name, wish.recipe, response)
-
-
-def compose(pot: Services, token: Token, full_name: str, recipe: RecipeData, response: Response) -> CompositionShape:
-    """Plan and queue, or find what is there; sets the answer's status and where the composition is."""
-    namespace, name = split_name(full_name, "name")
-    check_write(token, namespace)
-    _check_free(pot, token, namespace, name)
-    pinned, plan = planned(pot, token, recipe)
-    composition = _requested(pot, token, full_name, pinned, plan)
-    response.status_code = 200 if composition.state == "done" else 202
-    shape = CompositionShape.of(composition)
-    response.headers["Location"] = shape.location
-    return shape
+    return compose(pot, token, wish.name, wish.recipe, response, lazy=wish.lazy)
 
 
 @router.get("", summary="List the compositions that the caller may read")
@@ -120,19 +109,28 @@ def cancelled(composition: Readable, token: Writer, pot: Pot) -> CompositionShap
     return CompositionShape.of(pot.store.get_composition(composition.id) or composition)
 
 
+@router.post("/{reference:reference}/build", status_code=202, summary="Build what is only planned")
+def built(composition: Readable, token: Writer, pot: Pot) -> CompositionShape:
+    """As the first download would. Nothing changes when it is under way or over."""
+    check_write(token, composition.name.partition("/")[0])
+    pot.jobs.start_composition(composition)
+    return CompositionShape.of(pot.store.get_composition(composition.id) or composition)
+
+
 @router.get("/{reference:reference}/files", summary="The files of a composition")
-def files(composition: Readable, pot: Pot) -> TreeShape:
+def files(composition: Readable, token: Reader, pot: Pot) -> TreeShape:
     """Those that it was built with, whatever the repo holds by now."""
     repo, commit = _built(pot, composition)
+    check_gate(token, repo, f"composition '{composition.name}'")
     return TreeShape.at(commit, pot.store.tree(pot.store.resolve_revision(repo, commit)))
 
 
 @router.head("/{reference:reference}/files/{path:path}", include_in_schema=False)
 @router.get("/{reference:reference}/files/{path:path}", summary="Download a file", response_class=Response)
-def file(composition: Readable, pot: Pot, path: str, request: Request) -> Response:
+def file(composition: Readable, token: Reader, pot: Pot, path: str, request: Request) -> Response:
     """Range, If-None-Match and If-Range are honoured; the ETag is the sha256."""
     repo, commit = _built(pot, composition)
-    return file_response(pot, request, repo, path, commit)
+    return file_response(pot, token, request, repo, path, commit)
 
 
 # After the others: `ID/events` would also pass for a `namespace/name`.
@@ -140,47 +138,6 @@ def file(composition: Readable, pot: Pot, path: str, request: Request) -> Respon
 def shown(composition: Readable) -> CompositionShape:
     """By id, or by `namespace/name`: then the newest of that name."""
     return CompositionShape.of(composition)
-
-
-def _check_free(pot: Services, token: Token, namespace: str, name: str) -> None:
-    repo = pot.store.get_repo(namespace, name)
-    if repo is not None and repo.head is not None and repo.kind != "composition":
-        expected = "a new name, or that of a composition"
-        raise ConflictError("this name is taken", where="name", found=f"a repo of kind {repo.kind}", expected=expected)
-
-
-def _requested(pot: Services, token: Token, name: str, pinned: Pinned, plan: Plan) -> Composition:
-    known = pot.store.composition_with_digest(plan.digest)
-    if known is None:
-        return _submitted(pot, token, name, pinned, plan)
-    if known.state == "done":
-        return _under_name(pot, token, known, name, pinned.is_private)
-    named = pot.store.add_name(known, name, private=pinned.is_private, author=token.name)
-    if named.state == "done":  # since
-        return _under_name(pot, token, known, name, pinned.is_private)
-    return named if named.is_open else _submitted(pot, token, name, pinned, plan)
-
-
-def _submitted(pot: Services, token: Token, name: str, pinned: Pinned, plan: Plan) -> Composition:
-    summary = {key: value for key, value in plan.describe().items() if key not in ("tensors", "recipe")}
-    composition = pot.store.create_composition(
-        name,
-        pinned.recipe.model_dump(mode="json"),
-        plan.digest,
-        summary,
-        [shard.nbytes for shard in plan.shards],
-        private=pinned.is_private,
-        author=token.name,
-        inputs=plan.marks.values(),
-    )
-    pot.jobs.submit_composition(composition)
-    return composition
-
-
-def _under_name(pot: Services, token: Token, done: Composition, name: str, private: bool) -> Composition:
-    """The composition under the name that was asked for: a repo with the same files, made now if need be."""
-    pot.store.adopt_composition(done, name, private=private, author=token.name)
-    return replace(done, name=name)
 
 
 def _adopted(pot: Services, reference: str) -> Composition | None:

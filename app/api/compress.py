@@ -7,7 +7,7 @@ from pydantic import Field
 
 from app.api.auth import Writer
 from app.api.bodies import Body, body_of, documented
-from app.api.compositions import compose
+from app.api.composing import compose
 from app.api.services import Pot
 from app.api.shapes import CompositionShape
 from merge_core.compression import compression_recipe

@@ -15,16 +15,19 @@ def compose(
     recipe: Annotated[Path, typer.Argument(help="The recipe, YAML or JSON; its sources are the service's repos.")],
     repo: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME")],
     wait: Annotated[bool, typer.Option(help="Follow the job until it is over.")] = True,
+    lazy: Annotated[
+        bool, typer.Option("--lazy", help="List the files now, and build them when one is first downloaded.")
+    ] = False,
     url: Url = DEFAULT_URL,
     token: Secret = None,
     json: Annotated[bool, typer.Option("--json", help="Print the composition as JSON.")] = False,
 ) -> None:
     """Build RECIPE under the name; the same recipe is never built twice."""
     with connect(url, token) as remote:
-        wish = {"name": repo, "recipe": read_recipe(recipe).recipe.model_dump(mode="json")}
+        wish = {"name": repo, "recipe": read_recipe(recipe).recipe.model_dump(mode="json"), "lazy": lazy}
         composition = remote.ask("POST", "/v1/compositions", json=wish)
         warn(composition["plan"].get("warnings", []))
-        if wait:
+        if wait and not lazy:
             with progress_bar(f"composing {repo}", shown=not json) as progress:
                 composition = _follow(remote, composition, progress)
     if json:

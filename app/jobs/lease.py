@@ -3,7 +3,7 @@
 import time
 
 from app.store.job_rows import LeaseLostError
-from app.store.records import Job
+from app.store.records import Job, Ready
 from app.store.store import Store
 
 INTERVAL_S = 0.25  # so that a cancel is seen within a second, and SQL is not asked at every tensor
@@ -19,14 +19,17 @@ class Lease:
         self._told_at = self._asked_at = time.monotonic()
         self._lost = False
 
-    def progress(self, done: int, total: int) -> None:
+    def progress(self, done: int, total: int, ready: Ready | None = None) -> None:
         """Tell how far the job is; most calls do nothing. `total` is scaled to the job's own size in bytes."""
-        if time.monotonic() - self._told_at < INTERVAL_S:
-            return
+        if time.monotonic() - self._told_at >= INTERVAL_S:
+            self.tell(done, total, ready)
+
+    def tell(self, done: int, total: int, ready: Ready | None = None) -> None:
+        """The same, at once."""
         whole = self.job.total or total
         share = done / total if total else 1.0
         try:
-            self.store.progress(self.job.id, self.token, min(int(whole * share), whole), whole)
+            self.store.progress(self.job.id, self.token, min(int(whole * share), whole), whole, ready)
         except LeaseLostError:
             self._lost = True
         self._told_at = self._asked_at = time.monotonic()

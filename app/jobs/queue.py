@@ -67,9 +67,16 @@ class Jobs:
         job = self._store.get_job(composition.job_id)
         if job is None:
             raise NotFoundError("no such job", where="composition", found=composition.id)
-        if job.is_open:
+        if job.is_due:
             self.enqueue_all([job, *self._store.shards_of(job.id)])
         return job
+
+    def start_composition(self, composition: Composition) -> bool:
+        """Queue what was only planned; False for all who come after the first."""
+        started = self._store.start_composition(composition)
+        if started:
+            self.submit_composition(composition)
+        return started
 
     def submit_ingest(self, repo: Repo, commit: Commit) -> Job:
         """Queue a look at what a commit's files are."""
@@ -102,10 +109,10 @@ class Jobs:
         return job
 
     def enqueue_all(self, jobs: Iterable[Job]) -> None:
-        """Queue those jobs that are open and not in the queue already, each after what it waits for."""
+        """Queue those jobs that are due and not in the queue already, each after what it waits for."""
         try:
             for job in sorted(jobs, key=lambda job: job.kind == FINALISER):
-                if job.is_open:
+                if job.is_due:
                     self.enqueue(job)
         except RedisError as error:
             log.warning("the queue is away; the jobs follow when it is back", reason=str(error))

@@ -42,11 +42,11 @@ class Reconciler:
         self._missed: set[str] = set()
 
     def restore(self) -> None:
-        """Queue all that is open. Only while no worker runs, such as at the start of a service with its own queue."""
-        open_jobs = self._store.open_jobs()
-        for job in open_jobs:
+        """Queue all that is due. Only while no worker runs, such as at the start of a service with its own queue."""
+        due_jobs = self._store.due_jobs()
+        for job in due_jobs:
             self._store.requeue(job.id)
-        self._jobs.enqueue_all(open_jobs)
+        self._jobs.enqueue_all(due_jobs)
 
     def leads(self) -> bool:
         """True when it is for this one to act."""
@@ -85,15 +85,15 @@ class Reconciler:
         """
         for job_id in self._store.fail_overdue(self._settings.job_deadline_s):
             log.warning("overdue", job=job_id)
-        open_jobs = {job.id: job for job in self._store.open_jobs()}
-        absent = self._absent(open_jobs)
-        lost = [open_jobs[job_id] for job_id in open_jobs if job_id in absent & self._missed]
+        due_jobs = {job.id: job for job in self._store.due_jobs()}
+        absent = self._absent(due_jobs)
+        lost = [due_jobs[job_id] for job_id in due_jobs if job_id in absent & self._missed]
         self._missed = absent - {job.id for job in lost}
         for job in lost:
             log.warning("lost from the queue, queued again", job=job.id, kind=job.kind)
             self._jobs.forget(job.id)
             self._store.requeue(job.id)
-        self._jobs.enqueue_all(self._with_finalisers(lost, open_jobs))
+        self._jobs.enqueue_all(self._with_finalisers(lost, due_jobs))
         return [job.id for job in lost]
 
     def collect(self) -> list[str]:
@@ -117,7 +117,7 @@ class Reconciler:
             log.warning("cannot remove", sha256=sha256, error=type(error).__name__, reason=str(error))
             return False
 
-    def _absent(self, open_jobs: dict[str, Job]) -> set[str]:
+    def _absent(self, due_jobs: dict[str, Job]) -> set[str]:
         present = self._started()
         deferred: set[str] = set()
         for name in QUEUES:
@@ -125,13 +125,13 @@ class Reconciler:
             present.update(queue.get_job_ids(), queue.ready_job_registry.get_job_ids(cleanup=False))
             deferred.update(queue.deferred_job_registry.get_job_ids(cleanup=False))
         # A finaliser that waits for shards which are all over would wait for ever.
-        awaited = {job.parent_id for job in open_jobs.values() if job.parent_id}
-        return set(open_jobs) - present - (deferred & awaited)
+        awaited = {job.parent_id for job in due_jobs.values() if job.parent_id}
+        return set(due_jobs) - present - (deferred & awaited)
 
-    def _with_finalisers(self, lost: list[Job], open_jobs: dict[str, Job]) -> list[Job]:
+    def _with_finalisers(self, lost: list[Job], due_jobs: dict[str, Job]) -> list[Job]:
         """Forgetting a shard's message also forgets who waits for it: its finaliser is queued anew behind it."""
-        parents = {job.parent_id for job in lost if job.parent_id in open_jobs}
-        finalisers = [open_jobs[parent] for parent in parents if parent]
+        parents = {job.parent_id for job in lost if job.parent_id in due_jobs}
+        finalisers = [due_jobs[parent] for parent in parents if parent]
         for job in finalisers:
             self._jobs.forget(job.id)
         return [*(job for job in lost if job.kind != FINALISER or job.id not in parents), *finalisers]

@@ -1,7 +1,8 @@
 """Compositions: asked for once, built once, whoever asks again."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, insert, select, text, true, update
@@ -11,7 +12,19 @@ from app.store.blob_records import add_blob, hold_blobs
 from app.store.commits import write_commit
 from app.store.job_rows import insert_job, lock_family, settle
 from app.store.positions import after_newest, cursor_of
-from app.store.records import ANY_NAMESPACE, Commit, Composition, FileEntry, Job, Json, Page, Repo, Token
+from app.store.records import (
+    ANY_NAMESPACE,
+    Commit,
+    Composition,
+    FileEntry,
+    Job,
+    JobState,
+    Json,
+    Page,
+    PlannedFile,
+    Repo,
+    Token,
+)
 from app.store.repos import find_repo, insert_repo, visible_to
 from app.store.revisions import COMMIT_LENGTH
 from app.store.subject import Subject, new_id, now
@@ -35,18 +48,22 @@ class CompositionRecords(Subject):
         private: bool = False,
         author: str = "",
         inputs: Collection[str] = (),
+        files: Sequence[PlannedFile] = (),
+        lazy: bool = False,
     ) -> Composition:
-        """A composition with its repo, its finaliser (`job_id`) and a queued job per shard.
+        """A composition with its repo, its finaliser (`job_id`) and a job per shard, queued unless it is `lazy`.
 
-        The blobs `inputs` are kept until it is over, whatever becomes of the repos that have them.
+        The blobs `inputs`, and those that `files` lie in, are kept until it is over, whatever becomes of the repos
+        that have them.
 
         One with this digest that is under way or done is returned in its place, under the name it has.
         Raises ConflictError when the name belongs to a repo of another kind.
         """
-        count = len(shard_bytes)
+        state: JobState = "planned" if lazy else "queued"
         wanted = Composition(
-            new_id(), name, recipe, digest, "queued", plan, count, private, author, "", None, None, now(), None
+            new_id(), name, recipe, digest, state, plan, len(shard_bytes), private, author, "", None, None, now(), None
         )
+        wanted = replace(wanted, files=tuple(files))
         try:
             with self._database.write() as connection:
                 return _with_digest(connection, digest) or _insert(connection, wanted, shard_bytes, inputs)
@@ -116,13 +133,14 @@ def _insert(
     connection: Connection, wanted: Composition, shard_bytes: Sequence[int], inputs: Collection[str]
 ) -> Composition:
     reserve_repo(connection, wanted)
-    finaliser = insert_job(connection, FINALISER, wanted.id, wanted.name, {}, total=sum(shard_bytes))
+    new_job = partial(insert_job, connection, subject_id=wanted.id, repo=wanted.name, state=wanted.state)
+    finaliser = new_job(FINALISER, payload={}, total=sum(shard_bytes))
     for shard, nbytes in enumerate(shard_bytes):
-        payload = {"shard": shard}
-        insert_job(connection, SHARD, wanted.id, wanted.name, payload, parent_id=finaliser.id, total=nbytes)
-    hold_blobs(connection, inputs, finaliser.id)
+        new_job(SHARD, payload={"shard": shard}, parent_id=finaliser.id, total=nbytes)
+    hold_blobs(connection, {*inputs, *(file.sha256 for file in wanted.files)}, finaliser.id)
     names = ("id", "name", "recipe", "digest", "state", "plan", "shard_count", "private", "author", "created_at")
     values = {name: getattr(wanted, name) for name in names} | {"job_id": finaliser.id}
+    values |= {"files": [asdict(file) for file in wanted.files] or None}
     return composition_of(connection.execute(insert(compositions).values(values).returning(compositions)).one())
 
 
@@ -179,4 +197,5 @@ def _may_see(caller: Token | None) -> ColumnElement[bool]:
 def composition_of(row: Row[Any]) -> Composition:
     """The record in a row."""
     values = dict(row._mapping)
+    values["files"] = tuple(PlannedFile(**file) for file in values["files"] or ())
     return Composition(**{"commit" if name == "commit_id" else name: value for name, value in values.items()})

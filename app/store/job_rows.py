@@ -15,7 +15,7 @@ from app.store.tables import compositions, events, jobs
 from merge_core.errors import ConflictError, NotFoundError
 
 PROGRESS = "progress"
-LEASE_COLUMNS = ("token", "leased_at")
+LEASE_COLUMNS = ("token", "leased_at", "ready", "place")
 
 
 class LeaseLostError(ConflictError):
@@ -31,12 +31,13 @@ def insert_job(
     *,
     parent_id: str | None = None,
     total: int = 0,
+    state: JobState = "queued",
 ) -> Job:
-    """A queued job, its first event with it."""
+    """A job that waits to be done, or for somebody who wants it, its first event with it."""
     row: dict[str, Any] = {"id": new_id(), "kind": kind, "subject_id": subject_id, "repo": repo, "parent_id": parent_id}
-    row |= {"state": "queued", "payload": dict(payload), "done": 0, "total": total, "attempts": 0, "crashes": 0}
+    row |= {"state": state, "payload": dict(payload), "done": 0, "total": total, "attempts": 0, "crashes": 0}
     inserted = connection.execute(insert(jobs).values(**row, created_at=now()).returning(jobs)).one()
-    append_event(connection, row["id"], "queued", {})
+    append_event(connection, row["id"], state, {})
     return job_of(inserted)
 
 
@@ -47,6 +48,16 @@ def lock_family(connection: Connection, job_id: str) -> Row[Any]:
         raise NotFoundError("no such job", where="job", found=job_id)
     connection.execute(select(jobs.c.id).where(jobs.c.id == (parent.parent_id or job_id)).with_for_update())
     return connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
+
+
+def make_due(connection: Connection, root_id: str) -> None:
+    """Let workers have a planned job and its shards, and its composition with them."""
+    family = ((jobs.c.id == root_id) | (jobs.c.parent_id == root_id)) & (jobs.c.state == "planned")
+    for job_id in connection.execute(select(jobs.c.id).where(family)).scalars().all():
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(state="queued"))
+        append_event(connection, job_id, "queued", {})
+    planned = (compositions.c.job_id == root_id) & (compositions.c.state == "planned")
+    connection.execute(update(compositions).where(planned).values(state="queued"))
 
 
 def start_root(connection: Connection, root_id: str) -> None:

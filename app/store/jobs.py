@@ -19,7 +19,7 @@ from app.store.job_rows import (
     tell_progress,
 )
 from app.store.positions import after_newest, cursor_of
-from app.store.records import ANY_NAMESPACE, OPEN_STATES, Event, Job, Json, Page, Token
+from app.store.records import ANY_NAMESPACE, DUE_STATES, OPEN_STATES, Event, Job, Json, Page, Ready, Token
 from app.store.repos import visible_to
 from app.store.subject import Subject, new_id, now
 from app.store.tables import events, jobs, repos
@@ -81,7 +81,7 @@ class JobRecords(Subject):
 
         That is when the job is over, or waits for shards that are not done; without `takeover` also when it runs.
         """
-        states = OPEN_STATES if takeover else ("queued",)
+        states = DUE_STATES if takeover else ("queued",)
         with self._database.write(lasting=False) as connection:
             row = lock_family(connection, job_id)
             waiting = exists().where(jobs.c.parent_id == job_id, jobs.c.state != "done")
@@ -89,7 +89,7 @@ class JobRecords(Subject):
                 return None
             token, moment = new_id(), now()
             values = {"token": token, "state": "running", "attempts": row.attempts + 1, "leased_at": moment}
-            values["started_at"] = row.started_at or moment
+            values |= {"started_at": row.started_at or moment, "ready": 0, "place": None}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
             append_event(connection, job_id, "running", {"attempt": row.attempts + 1})
             start_root(connection, row.parent_id or job_id)
@@ -101,14 +101,15 @@ class JobRecords(Subject):
             query = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.token == token)
             return connection.execute(query).first() is not None
 
-    def progress(self, job_id: str, token: str, done: int, total: int) -> None:
-        """Tell how far the job is, in bytes."""
+    def progress(self, job_id: str, token: str, done: int, total: int, ready: Ready | None = None) -> None:
+        """Tell how far the job is, in bytes, and what can be read of its file."""
         counts = {"done": done, "total": total}
+        grown = {} if ready is None else {"ready": ready.nbytes, "place": ready.place}
         with self._database.write(lasting=False) as connection:
             row = lock_family(connection, job_id)
             if row.token != token:
                 raise LeaseLostError("this job has moved on without this process", where="job", found=job_id)
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(counts))
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(counts | grown))
             if row.parent_id:
                 add_up(connection, row.parent_id)
             else:
@@ -189,9 +190,9 @@ class JobRecords(Subject):
         with self._database.read() as connection:
             return list(connection.execute(query.order_by(jobs.c.created_at, jobs.c.id).limit(limit)).scalars())
 
-    def open_jobs(self) -> list[Job]:
+    def due_jobs(self) -> list[Job]:
         """What is queued or running, the oldest first."""
-        query = select(jobs).where(jobs.c.state.in_(OPEN_STATES)).order_by(jobs.c.created_at, jobs.c.id)
+        query = select(jobs).where(jobs.c.state.in_(DUE_STATES)).order_by(jobs.c.created_at, jobs.c.id)
         with self._database.read() as connection:
             return [job_of(row) for row in connection.execute(query)]
 

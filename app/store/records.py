@@ -7,13 +7,15 @@ from typing import Any, Generic, Literal, TypeVar
 
 Scope = Literal["read", "write", "admin"]
 RepoKind = Literal["files", "base", "delta", "composition"]
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+JobState = Literal["planned", "queued", "running", "done", "failed", "cancelled"]
 DeltaState = Literal["ok", "refused", "files"]
+Gate = Literal["", "auto", "manual"]
 Json = Mapping[str, Any]
 Item = TypeVar("Item")
 
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")  # each includes those before it
-OPEN_STATES: tuple[JobState, ...] = ("queued", "running")
+OPEN_STATES: tuple[JobState, ...] = ("planned", "queued", "running")
+DUE_STATES: tuple[JobState, ...] = ("queued", "running")  # what is planned waits for somebody who wants its files
 ANY_NAMESPACE = "*"
 
 
@@ -40,7 +42,10 @@ EVERYBODY = Token("open", "open", frozenset(SCOPES), frozenset({ANY_NAMESPACE}),
 
 @dataclass(frozen=True, slots=True)
 class Repo:
-    """A named history of commits; `head` is None until the first commit."""
+    """A named history of commits; `head` is None until the first commit.
+
+    With a gate all may see it who could without, and tokens of its namespace alone read its files.
+    """
 
     id: int
     namespace: str
@@ -50,7 +55,7 @@ class Repo:
     head: str | None
     created_at: datetime
     updated_at: datetime
-    gated: str = ""
+    gated: Gate = ""
 
     @property
     def full_name(self) -> str:
@@ -148,8 +153,26 @@ class KnownBase:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A file of a composition that is not built: its first `known` bytes lie in a blob, from `start` on.
+
+    Of a shard they are the header; of any other file all of them, and `shard` is None.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    start: int
+    known: int
+    shard: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Composition:
-    """A recipe being built or built; `commit` is set when its files are in the repo `name`."""
+    """A recipe to be built, being built or built; `commit` is set when its files are in the repo `name`.
+
+    `files` are known before they are built where the form of the output allows it.
+    """
 
     id: str
     name: str
@@ -165,6 +188,7 @@ class Composition:
     error: Json | None
     created_at: datetime
     finished_at: datetime | None
+    files: tuple[PlannedFile, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -201,6 +225,19 @@ class Job:
         """True while the job may still change."""
         return self.state in OPEN_STATES
 
+    @property
+    def is_due(self) -> bool:
+        """True while it is for workers to do."""
+        return self.state in DUE_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """How far a file that is being written can be read: `place` is its path in the data folder."""
+
+    place: str
+    nbytes: int
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -224,3 +261,9 @@ class Page(Generic[Item]):
 def may_read(caller: Token | None, repo: Repo) -> bool:
     """Public repos for everybody, private ones for tokens of their namespace."""
     return not repo.private or (caller is not None and caller.allows("read", repo.namespace))
+
+
+def may_read_files(caller: Token | None, repo: Repo) -> bool:
+    """Whoever may read the repo, unless it is gated: then tokens of its namespace."""
+    is_let_in = not repo.gated or (caller is not None and caller.allows("read", repo.namespace))
+    return is_let_in and may_read(caller, repo)

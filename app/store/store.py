@@ -18,16 +18,15 @@ from app.store.migrate import migrate
 from app.store.packings import Packings
 from app.store.pulls import Pulls
 from app.store.refs import RefRecords
-from app.store.repo_search import RepoSearch
 from app.store.repos import RepoRecords
 from app.store.surveys import SurveyKeeping
 from app.store.tokens import TokenRecords
+from app.store.unbuilt import UnbuiltRecords
 
 
 class Store(
     TokenRecords,
     RepoRecords,
-    RepoSearch,
     CommitRecords,
     RefRecords,
     BlobRecords,
@@ -36,6 +35,7 @@ class Store(
     SurveyKeeping,
     CompositionRecords,
     CompositionNames,
+    UnbuiltRecords,
     JobRecords,
     Adoption,
     Figures,
@@ -43,11 +43,11 @@ class Store(
     Garbage,
     GitHashes,
     Packings,
-    Pulls,
 ):
     """Every subject's questions and changes, each a transaction of its own."""
 
     def __init__(self, database_url: str) -> None:
+    Pulls,
         super().__init__(Database(database_url))
 
     def migrate(self) -> None:

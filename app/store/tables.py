@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from app.store.columns import Document, Moment, Serial
 
-NOT_OVER = "state IN ('queued', 'running', 'done')"
+NOT_OVER = "state IN ('planned', 'queued', 'running', 'done')"
 
 metadata = MetaData()
 
@@ -233,6 +233,8 @@ compositions = Table(
     Column("error", Document),
     Column("created_at", Moment, nullable=False, index=True),
     Column("finished_at", Moment),
+    # What its files will be, where that is known before they are built.
+    Column("files", Document),
     # Nothing is built twice; what failed or was cancelled may be asked for again.
     Index("one_per_digest", "digest", unique=True, sqlite_where=text(NOT_OVER), postgresql_where=text(NOT_OVER)),
 )
@@ -269,6 +271,9 @@ jobs = Table(
     Column("started_at", Moment),
     Column("leased_at", Moment),
     Column("finished_at", Moment),
+    # Bytes from the start of the attempt's file that can be read already, and where that file is in the data folder.
+    Column("ready", BigInteger, nullable=False, server_default="0"),
+    Column("place", String(500)),
 )
 
 events = Table(

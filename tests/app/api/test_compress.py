@@ -23,7 +23,7 @@ def put(client: httpx.Client, repo: str, **files: bytes) -> None:
 def work_off(pot: Pot) -> None:
     """Do what is queued, and what that queues."""
     store = pot.inside.store
-    while jobs := store.open_jobs():
+    while jobs := store.due_jobs():
         for job in jobs:
             work = take(pot.inside.settings, store, job.id)
             if work is not None:

@@ -123,7 +123,7 @@ class Kitchen:
             assert time.monotonic() - begun < 30, "no job has begun"
             for child in psutil.Process(worker.pid).children():
                 child.send_signal(signal.SIGSTOP)
-                running = [job for job in self.store.open_jobs() if job.state == "running" and job.attempts]
+                running = [job for job in self.store.due_jobs() if job.state == "running" and job.attempts]
                 if running:
                     return child, running[0]
                 child.send_signal(signal.SIGCONT)

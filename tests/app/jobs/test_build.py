@@ -71,7 +71,7 @@ def test_inputs_that_are_gone_fail_the_composition_with_the_name(place: Kitchen)
     assert ended.error is not None
     assert ended.error["type"] == "NotFoundError"
     assert "team/b" in str(ended.error)
-    assert place.store.open_jobs() == []
+    assert place.store.due_jobs() == []
 
 
 @pytest.mark.parametrize("times", [2])

@@ -115,7 +115,7 @@ def test_a_running_job_is_cancelled_within_a_second(place: Kitchen) -> None:
     assert time.monotonic() - begun < CANCELLED_S
     assert place.composition(composition).state == "cancelled"
     place.wait(lambda: not place.staged())
-    assert place.store.open_jobs() == []
+    assert place.store.due_jobs() == []
     again = place.compose()
     assert again.id != composition.id
     assert_built_once(place, again)

@@ -72,7 +72,7 @@ def perform(place: Kitchen, job: Job) -> Job:
 
 
 def waiting(place: Kitchen) -> list[Job]:
-    return [job for job in place.store.open_jobs() if job.kind == "pack"]
+    return [job for job in place.store.due_jobs() if job.kind == "pack"]
 
 
 def pack_all(place: Kitchen) -> list[Job]:

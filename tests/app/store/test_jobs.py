@@ -176,7 +176,7 @@ def test_a_cancel_ends_the_whole_family_at_once(store: Store, member: str) -> No
     assert ended is not None
     assert ended.state == "cancelled"
     assert store.request_cancel(composition.job_id) == []
-    assert store.open_jobs() == []
+    assert store.due_jobs() == []
 
 
 def test_a_composition_does_not_take_the_name_of_a_base(store: Store) -> None:
@@ -184,7 +184,7 @@ def test_a_composition_does_not_take_the_name_of_a_base(store: Store) -> None:
     store.commit(repo, {"a": keep(store, b"1")}, "one", "me")
     with pytest.raises(ConflictError, match="files"):
         ask(store)
-    assert store.open_jobs() == []
+    assert store.due_jobs() == []
 
 
 def test_the_third_crash_fails_the_job(store: Store) -> None:

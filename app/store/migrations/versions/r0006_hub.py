@@ -1,4 +1,4 @@
-"""What speaking the Hub protocol needs: branches and tags, gated repos, git's hashes, xorbs."""
+"""What speaking the Hub protocol needs: branches and tags, gated repos, git's hashes, xorbs, unbuilt files."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,6 +7,8 @@ revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
+
+NOT_OVER = sa.text("state IN ('planned', 'queued', 'running', 'done')")
 
 
 def upgrade() -> None:
@@ -46,3 +48,15 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["hash"], ["xorbs.hash"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("hash", "owner"),
     )
+    op.add_column("compositions", sa.Column("files", sa.JSON(none_as_null=True), nullable=True))
+    op.drop_index("one_per_digest", table_name="compositions")
+    op.create_index(
+        "one_per_digest",
+        "compositions",
+        ["digest"],
+        unique=True,
+        sqlite_where=NOT_OVER,
+        postgresql_where=NOT_OVER,
+    )
+    op.add_column("jobs", sa.Column("ready", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("jobs", sa.Column("place", sa.String(length=500), nullable=True))
