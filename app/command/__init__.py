@@ -13,6 +13,7 @@ from app.command import (
     compose,
     compress,
     deltas,
+    deploy,
     extract,
     fetch,
     jobs,
@@ -38,7 +39,7 @@ command = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (merge, plan, extract, compress, methods, serve, worker, push, pull, fetch, compose):
+for module in (merge, plan, extract, compress, methods, serve, worker, push, pull, fetch, deploy, compose):
     command.command()(getattr(module, module.__name__.rpartition(".")[2]))
 command.add_typer(deltas.group, name="deltas")
 command.add_typer(jobs.group, name="jobs")
