@@ -1,4 +1,4 @@
-"""`stockpot deploy NAMESPACE/NAME DEPLOYMENT --base-model NAME`: an adapter for a server that knows its base by NAME."""
+"""`stockpot deploy REPO DEPLOYMENT --base-model NAME`: an adapter for a server that knows its base by NAME."""
 
 from typing import Annotated
 
