@@ -4,10 +4,49 @@ from typing import Any
 
 import numpy as np
 
+from kernels.addresses import halves
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined
-from kernels.stored_elements import save
+from kernels.storage.cpu import from_bfloat16
+from kernels.stored_elements import BFLOAT16, save
 from kernels.stored_rows import STRETCH, base_stretch, stretch
+
+
+@inlined
+def _first(a: Any, x: Any, base: Any, total: Any) -> None:
+    for i in range(total.size):
+        total[i] = a * (from_bfloat16(x[i]) - base[i])
+
+
+@inlined
+def _next(a: Any, x: Any, base: Any, total: Any) -> None:
+    for i in range(total.size):
+        total[i] = total[i] + a * (from_bfloat16(x[i]) - base[i])
+
+
+@inlined
+def _four(weights: Any, p: Any, q: Any, r: Any, s: Any, base: Any, total: Any) -> None:
+    a, b, c, d = weights[0], weights[1], weights[2], weights[3]
+    for i in range(total.size):
+        o = base[i]
+        left = a * (from_bfloat16(p[i]) - o) + b * (from_bfloat16(q[i]) - o)
+        total[i] = (left + c * (from_bfloat16(r[i]) - o)) + d * (from_bfloat16(s[i]) - o)
+
+
+@inlined
+def _bfloat16_sum(table: Any, lo: Any, weights: Any, base: Any, total: Any) -> None:
+    """The same for rows of bfloat16 alone, which are widened in registers, four at once at first."""
+    width, k = total.size, 1
+    if weights.size >= 4:
+        p, q = halves(table[1, 0], lo, width), halves(table[2, 0], lo, width)
+        r, s = halves(table[3, 0], lo, width), halves(table[4, 0], lo, width)
+        _four(weights, p, q, r, s, base, total)
+        k = 4
+    else:
+        _first(weights[0], halves(table[1, 0], lo, width), base, total)
+    while k < weights.size:
+        _next(weights[k], halves(table[k + 1, 0], lo, width), base, total)
+        k += 1
 
 
 @inlined
@@ -26,11 +65,15 @@ def _sum(table: Any, lo: Any, weights: Any, base: Any, spare: Any, total: Any) -
 @compiled
 def stored_sum(table: Integers, weights: Floats, out: Any, kind: Any, size: Any) -> None:
     """`out` is the address of `size` elements of that kind."""
-    room = np.empty((2, STRETCH), np.float32)
+    room = np.zeros((3, STRETCH), np.float32)
+    is_bfloat16 = (table[1:, 1] == BFLOAT16).all()
     for lo in range(0, size, STRETCH):
         width = min(STRETCH, size - lo)
-        total, spare = room[0, :width], room[1, :width]
-        _sum(table, lo, weights, spare, spare, total)
+        total, spare, nothing = room[0, :width], room[1, :width], room[2, :width]
+        if is_bfloat16:
+            _bfloat16_sum(table, lo, weights, nothing, total)  # x − 0 is x, to the bit
+        else:
+            _sum(table, lo, weights, nothing, spare, total)
         save(total, out, kind, lo)
 
 
@@ -38,11 +81,15 @@ def stored_sum(table: Integers, weights: Floats, out: Any, kind: Any, size: Any)
 def stored_delta_sum(table: Integers, weights: Floats, scale: Any, out: Any, kind: Any, size: Any) -> None:
     """The sum of differences from the base, times `scale`, on that base."""
     room = np.empty((3, STRETCH), np.float32)
+    is_bfloat16 = (table[1:, 1] == BFLOAT16).all()
     for lo in range(0, size, STRETCH):
         width = min(STRETCH, size - lo)
         total, spare, base = room[0, :width], room[1, :width], room[2, :width]
         base_stretch(table, lo, base)
-        _sum(table, lo, weights, base, spare, total)
+        if is_bfloat16:
+            _bfloat16_sum(table, lo, weights, base, total)
+        else:
+            _sum(table, lo, weights, base, spare, total)
         for i in range(width):
             total[i] = base[i] + scale * total[i]
         save(total, out, kind, lo)

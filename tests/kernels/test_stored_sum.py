@@ -44,6 +44,18 @@ def test_dtypes_may_differ_from_input_to_input(models, size):
     assert same_values(stored_sum(inputs, weights, "bfloat16"), expected, "bfloat16")
 
 
+@pytest.mark.parametrize("models", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("size", SIZES)
+def test_any_number_of_bfloat16_inputs_is_as_defined_bit_for_bit(models, size):
+    base, *inputs = (stored("bfloat16", size, seed) for seed in range(models + 1))
+    weights = normal(models, seed=9)
+    expected = reference.stored_sum(tensors(*inputs), torch.from_numpy(weights), "bfloat16")
+    assert same_values(stored_sum(inputs, weights, "bfloat16"), expected, "bfloat16")
+    whole = tensors(base)[0], tensors(*inputs), torch.from_numpy(weights), 0.7, "float32"
+    found = stored_delta_sum(base, inputs, weights, 0.7, "float32")
+    assert same_values(found, reference.stored_delta_sum(*whole), "float32")
+
+
 @given(st.integers(0, 5000), st.data())
 def test_any_cut_into_chunks_gives_the_same_bits(size, data):
     cut = data.draw(st.integers(0, size))
