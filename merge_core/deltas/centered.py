@@ -6,25 +6,15 @@ import numpy as np
 
 from kernels.storage import widen
 from merge_core.deltas.contract import Rows
-from merge_core.stored import StoredTensor
+from merge_core.deltas.one_tensor import OneTensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Centered:
+class Centered(OneTensor):
     """W = stored − center, whatever the base has; doubles as its own loader."""
 
-    stored: StoredTensor
     center: float
     kind = "centered"
-    open_bytes = 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.stored.spec.shape
-
-    @property
-    def nbytes(self) -> int:
-        return self.stored.spec.nbytes
 
     def open(self) -> "Centered":
         return self

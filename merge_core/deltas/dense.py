@@ -8,25 +8,15 @@ from numpy.typing import NDArray
 
 from kernels.storage import widen
 from merge_core.deltas.contract import Rows
-from merge_core.stored import StoredTensor
+from merge_core.deltas.one_tensor import OneTensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Dense:
+class Dense(OneTensor):
     """W = base + scale · stored."""
 
-    stored: StoredTensor
     scale: float
     kind = "dense"
-    open_bytes = 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.stored.spec.shape
-
-    @property
-    def nbytes(self) -> int:
-        return self.stored.spec.nbytes
 
     def open(self) -> "DenseLoader":
         return DenseLoader(self.stored.storage(), self.stored.spec.dtype.label, np.float32(self.scale))

@@ -7,24 +7,14 @@ from numpy.typing import NDArray
 
 from kernels.storage import widen, widen_difference
 from merge_core.deltas.contract import Rows
-from merge_core.stored import StoredTensor
+from merge_core.deltas.one_tensor import OneTensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Replacement:
+class Replacement(OneTensor):
     """Weights as stored; the delta is W − base, subtracted in float32 chunk by chunk."""
 
-    stored: StoredTensor
     kind = "replacement"
-    open_bytes = 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.stored.spec.shape
-
-    @property
-    def nbytes(self) -> int:
-        return self.stored.spec.nbytes
 
     def open(self) -> "ReplacementLoader":
         return ReplacementLoader(self.stored.storage(), self.stored.spec.dtype.label)

@@ -4,21 +4,18 @@ Tensors are put in order when all are there, so that the bytes do not depend on 
 """
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from merge_core.formats.patch import FILE, INDICES, METADATA, VALUES, patch_metadata
 from merge_core.layout import Shard, lay_out
-from merge_core.sink import Sink, room
+from merge_core.outputs.scratch import ScratchSink
+from merge_core.sink import Sink
 from merge_core.stored import StoredTensor
 from merge_core.tensors import DType, TensorSpec
 
@@ -74,7 +71,7 @@ class _Part:
     nbytes: int
 
 
-class PatchSink:
+class PatchSink(ScratchSink):
     """An output folder that gets one patch: the entries, or tensors, that differ from the base's bits."""
 
     def __init__(
@@ -86,25 +83,12 @@ class PatchSink:
         targets: Mapping[str, Target],
         metadata: Mapping[str, str],
     ) -> None:
-        self._folder, self._durable = folder, durable
+        super().__init__(folder, durable, FILE)
         self._targets, self._metadata = targets, metadata
         self._parts: list[_Part] = []
         # A tensor that is new is written though it may be empty.
         self._counts = {name: 0 for name, target in targets.items() if target.base is None}
         self._end = 0
-        self._lock = Lock()
-        self._open = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with room(FILE):
-            self._scratch = self._open.enter_context(tempfile.TemporaryFile(dir=self._folder))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
 
     def write(self, tensor: str, byte_offset: int, data: NDArray[Any]) -> None:
         """Take contiguous `data` at `byte_offset` within the tensor, and keep what differs."""
@@ -155,12 +139,8 @@ class PatchSink:
         self._counts[target.spec.name] = self._counts.get(target.spec.name, 0) + count
 
     def _put(self, name: str, start: int, data: NDArray[Any]) -> None:
-        view = memoryview(np.ascontiguousarray(data).view(np.uint8).data).cast("B")
-        self._parts.append(_Part(name, start, self._end, view.nbytes))
-        with room(FILE):
-            while view:
-                written = os.pwrite(self._scratch.fileno(), view, self._end)
-                view, self._end = view[written:], self._end + written
+        self._parts.append(_Part(name, start, self._end, data.nbytes))
+        self._end = self._put_at(self._end, data)
 
     def _copy(self, part: _Part, offset: int, sink: Sink) -> int:
         for done in range(0, part.nbytes, COPIED):

@@ -1,13 +1,9 @@
 """A ternary file being written: bitplanes wait in a scratch file until every tensor's value and count are known."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +14,7 @@ from kernels.ternary import Planes, pack, plane_bytes, tally
 from merge_core.deltas.ternary import Form
 from merge_core.formats.ternary import FILE, Entry, part_specs, ternary_metadata
 from merge_core.layout import Shard, lay_out
+from merge_core.outputs.scratch import ScratchSink
 from merge_core.sink import Sink, room
 from merge_core.stored import StoredTensor
 from merge_core.tensors import TensorSpec
@@ -68,7 +65,7 @@ def lay_out_ternary(
     return shard
 
 
-class TernarySink:
+class TernarySink(ScratchSink):
     """An output folder that gets one ternary file: of each float32 tensor of ±v and 0 the signs, and v."""
 
     def __init__(
@@ -82,27 +79,18 @@ class TernarySink:
         lay_out: Callable[..., Shard],
         errors: Callable[[], Mapping[str, float]],
     ) -> None:
-        self._folder, self._durable = folder, durable
+        super().__init__(folder, durable, FILE)
         self._targets, self._form, self._lay_out, self._errors = targets, form, lay_out, errors
         self._starts = _starts(targets)
         self._values = dict.fromkeys(targets, 0.0)
         self._counts = dict.fromkeys(targets, 0)
         self._differs = {name for name, target in targets.items() if not target.is_ternary and target.base is None}
         self._edges: dict[int, int] = {}
-        self._lock = Lock()
-        self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with room(FILE):
-            self._scratch = self._open.enter_context(tempfile.TemporaryFile(dir=self._folder))
-            self._coded = self._open.enter_context(tempfile.TemporaryFile(dir=self._folder))
+        super().__enter__()
+        self._coded = self._nameless()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
 
     def write(self, tensor: str, byte_offset: int, data: NDArray[Any]) -> None:
         """Take contiguous `data` at `byte_offset` within the tensor."""
@@ -117,7 +105,7 @@ class TernarySink:
     def commit(self, extra: Mapping[str, bytes]) -> list[Path]:
         """Lay out what is not zero, write it with the `extra` files, and return the paths of all."""
         for position, bits in self._edges.items():
-            self._put(position, np.array([bits], dtype=np.uint8))
+            self._put_at(position, np.array([bits], dtype=np.uint8))
         entries = {name: self._entry(name) for name, target in self._targets.items() if self._is_needed(target)}
         sizes = {name: self._encode(name) for name in entries} if self._form == "cold" else {}
         coded = {name: int(sizes[name].sum()) if sizes else 0 for name in entries}
@@ -146,7 +134,7 @@ class TernarySink:
         return Entry(target.spec.shape, self._values[name], self._counts[name], target.center, self._errors().get(name))
 
     def _write_whole(self, target: Target, byte_offset: int, raw: Bytes) -> None:
-        self._put(self._starts[target.spec.name] + byte_offset, raw)
+        self._put_at(self._starts[target.spec.name] + byte_offset, raw)
         base = target.base
         if base is not None and not np.array_equal(raw, base.data[byte_offset : byte_offset + raw.size]):
             with self._lock:
@@ -165,17 +153,10 @@ class TernarySink:
             self._values[name] = max(self._values[name], float(np.abs(values).max(initial=0.0)))
         for place, plane in enumerate(planes[:2]):
             position = self._starts[name] + place * plane_bytes(target.spec.size) + first // 8
-            self._put(position + begin, plane[begin:end])
+            self._put_at(position + begin, plane[begin:end])
             with self._lock:
                 for edge in {0, used - 1} - set(range(begin, end)):
                     self._edges[position + edge] = self._edges.get(position + edge, 0) | int(plane[edge])
-
-    def _put(self, position: int, data: Bytes) -> None:
-        view = memoryview(np.ascontiguousarray(data).data).cast("B")
-        with room(FILE):
-            while view:
-                written = os.pwrite(self._scratch.fileno(), view, position)
-                view, position = view[written:], position + written
 
     def _encode(self, name: str) -> NDArray[np.uint16]:
         """Append the blocks of a tensor to the other scratch file; their sizes."""
