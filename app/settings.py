@@ -69,6 +69,7 @@ class Settings(BaseModel):
     cache_bytes: Size = Field(32 * GIB, ge=0)
     pack: bool = True
     max_file_bytes: Size = Field(100 * GIB, ge=1)
+    xorb_days: int = Field(30, ge=1, le=3650)
     lease_s: int = Field(15, ge=10, le=600)
     job_deadline_s: int = Field(24 * 3600, ge=1)
     upstream: HubUrl = ""

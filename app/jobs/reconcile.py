@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from datetime import timedelta
 from uuid import uuid4
 
 import structlog
@@ -99,6 +100,7 @@ class Reconciler:
     def collect(self) -> list[str]:
         """Every five seconds: remove bytes that nothing needs any more; their hashes."""
         self._blobs.clean_uploads()
+        self._store.forget_xorbs(timedelta(days=self._settings.xorb_days))
         gone = [sha256 for sha256 in self._store.unneeded_blobs() if self._collected(sha256)]
         if gone:
             log.info("removed what nothing needs", blobs=len(gone))

@@ -1,9 +1,9 @@
 """Bytes that nothing needs any more: removed for good, and never beside somebody who is about to need them.
 
 A blob is needed by a commit that names it, by a job of an open family that reads or has made it, by what is packed
-against it, and by a caller who has sent it and not committed it yet. What is needed by none is first marked `going`,
-so that no commit takes it; then its bytes and its row go, under a lock on the row that whoever announces the same
-bytes waits for.
+against it, by a xorb that is kept, and by a caller who has sent it and not committed it yet. What is needed by none is
+first marked `going`, so that no commit takes it; then its bytes and its row go, under a lock on the row that whoever
+announces the same bytes waits for.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from app.store.blob_records import GOING
 from app.store.records import OPEN_STATES
 from app.store.subject import Subject, now
 from app.store.surveys import forget_surveys
-from app.store.tables import blob_holds, blob_origins, blob_owners, blobs, files, jobs
+from app.store.tables import blob_holds, blob_origins, blob_owners, blobs, files, jobs, xorbs
 
 SETTLED = timedelta(seconds=10)
 """What was touched later than so long ago may be on its way into a commit."""
@@ -94,4 +94,5 @@ def _is_needed() -> ColumnElement[bool]:
         blob_owners.c.sha256 == blobs.c.sha256, blob_owners.c.pending > 0, blob_owners.c.expires_at > now()
     )
     leant_on = exists().where(blob_origins.c.origin == blobs.c.sha256)
-    return or_(exists().where(files.c.sha256 == blobs.c.sha256), is_held(), waiting, leant_on)
+    kept = exists().where(xorbs.c.sha256 == blobs.c.sha256)
+    return or_(exists().where(files.c.sha256 == blobs.c.sha256), is_held(), waiting, leant_on, kept)

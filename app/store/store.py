@@ -22,6 +22,7 @@ from app.store.repos import RepoRecords
 from app.store.surveys import SurveyKeeping
 from app.store.tokens import TokenRecords
 from app.store.unbuilt import UnbuiltRecords
+from app.store.xorbs import XorbRecords
 
 
 class Store(
@@ -43,11 +44,12 @@ class Store(
     Garbage,
     GitHashes,
     Packings,
+    Pulls,
+    XorbRecords,
 ):
     """Every subject's questions and changes, each a transaction of its own."""
 
     def __init__(self, database_url: str) -> None:
-    Pulls,
         super().__init__(Database(database_url))
 
     def migrate(self) -> None:

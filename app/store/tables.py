@@ -121,6 +121,16 @@ xorb_owners = Table(
     Column("owner", String(32), primary_key=True),
 )
 
+# Which chunks of a xorb, `first` up to `stop`, are in a file: who may read that file may name them too.
+xorb_files = Table(
+    "xorb_files",
+    metadata,
+    Column("hash", ForeignKey("xorbs.hash", ondelete="CASCADE"), primary_key=True),
+    Column("sha256", ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("stop", Integer, primary_key=True, autoincrement=False),
+)
+
 # Blobs with a packed form of `stored` bytes; `is_whole` while the bytes have a file of their own beside it.
 blob_packings = Table(
     "blob_packings",

@@ -60,3 +60,14 @@ def upgrade() -> None:
     )
     op.add_column("jobs", sa.Column("ready", sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("jobs", sa.Column("place", sa.String(length=500), nullable=True))
+    op.create_table(
+        "xorb_files",
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("first", sa.Integer(), nullable=False),
+        sa.Column("stop", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["hash"], ["xorbs.hash"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["sha256"], ["blobs.sha256"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("hash", "sha256", "first", "stop"),
+    )
+    op.create_index(op.f("ix_xorb_files_sha256"), "xorb_files", ["sha256"], unique=False)
