@@ -20,6 +20,7 @@ from app.api.plans import RecipeData
 from app.api.services import Pot, Services
 from app.api.shapes import CompositionShape, Listing, TreeShape
 from app.store.records import Composition, JobState, Repo, Token, may_read
+from app.store.resolve import check_gate
 from merge_core.errors import ConflictError, NotFoundError
 
 router = APIRouter(prefix="/v1/compositions", tags=["compositions"])

@@ -14,6 +14,7 @@ from app.api.services import Pot, Services
 from app.api.serving import Served, serve
 from app.api.shapes import Received, Stored, Written
 from app.store.records import FileEntry, Repo, Token
+from app.store.resolve import check_gate
 from app.store.revisions import MAIN
 from merge_core.errors import NotFoundError, nearest
 from merge_core.formats import check_file
@@ -146,11 +147,12 @@ def downloaded(
 ) -> Response:
     """Range, If-None-Match and If-Range are honoured; the ETag is the sha256."""
     repo = readable_repo(pot, token, namespace, name)
-    return file_response(pot, request, repo, path, check_revision(revision))
+    return file_response(pot, token, request, repo, path, check_revision(revision))
 
 
-def file_response(pot: Services, request: Request, repo: Repo, path: str, revision: str) -> Response:
+def file_response(pot: Services, token: Token, request: Request, repo: Repo, path: str, revision: str) -> Response:
     """A file of a revision as a response. Raises NotFoundError, with the nearest paths."""
+    check_gate(token, repo, f"repo '{repo.full_name}'")
     commit = pot.store.resolve_revision(repo, revision)
     entries = {entry.path: entry for entry in pot.store.tree(commit)}
     entry = entries.get(path)

@@ -8,7 +8,7 @@ from app.api.recorded_bases import check_bases
 from app.api.services import Services
 from app.memory import PROCESS_BYTES
 from app.store.records import Commit, Repo, Token, may_read
-from app.store.resolve import PlanningResolve
+from app.store.resolve import PlanningResolve, check_gate
 from merge_core.errors import InputError, NotFoundError, RecipeError, nearest
 from merge_core.mergekit import is_mergekit, translate
 from merge_core.plan import Plan, make_plan
@@ -20,7 +20,7 @@ RecipeFields = dict[str, Any] | list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A recipe whose sources are commits; `is_private` when one of them is hidden from other namespaces."""
+    """A recipe whose sources are commits; `is_private` when other namespaces may not read one of them."""
 
     recipe: Recipe
     is_private: bool
@@ -50,7 +50,7 @@ def _pinned(pot: Services, token: Token, recipe: Recipe) -> Pinned:
     for where, source in recipe.places():
         repo, commit = _commit_of(pot, token, source, f"recipe.{where}")
         names[source] = f"{repo.full_name}@{commit.id}"
-        is_private = is_private or repo.private
+        is_private = is_private or repo.private or repo.gated != ""
     return Pinned(recipe.with_sources(names), is_private)
 
 
@@ -65,6 +65,7 @@ def _commit_of(pot: Services, token: Token, source: str, where: str) -> tuple[Re
     if repo is None or not may_read(token, repo):
         known = pot.store.known_names(token)
         raise NotFoundError("no such repo", where=where, found=repr(full_name), expected=nearest(full_name, known))
+    check_gate(token, repo, where)
     try:
         return repo, pot.store.resolve_revision(repo, check_revision(revision or "main", where))
     except NotFoundError as error:

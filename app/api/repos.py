@@ -21,7 +21,8 @@ from app.api.shapes import (
     RepoShape,
     TreeShape,
 )
-from app.store.records import FileEntry, Repo, RepoKind, Token
+from app.store.records import FileEntry, Repo, RepoKind, Token, may_read_files
+from app.store.resolve import check_gate
 from app.store.revisions import MAIN, MAIN_REF, branch_ref
 from merge_core.errors import ConflictError, InputError, NotFoundError, StaleParentError
 from merge_core.formats import check_file
@@ -89,13 +90,14 @@ def listed(
 
 @router.get("/{namespace}/{name}", summary="A repo with the files of one revision")
 def shown(token: Reader, pot: Pot, namespace: str, name: str, revision: Revision = MAIN) -> RepoDetail:
-    """`commit` is the revision's commit, null for a repo without commits."""
+    """`commit` is the revision's commit, null for a repo without commits. Of a gated repo others see no files."""
     repo = readable_repo(pot, token, namespace, name)
     fields = RepoShape.of(repo).model_dump()
     if repo.head is None and revision == MAIN:
         return RepoDetail(**fields, commit=None, files=[])
     commit = pot.store.resolve_revision(repo, check_revision(revision))
-    return RepoDetail(**fields, commit=commit.id, files=[FileShape.of(file) for file in pot.store.tree(commit)])
+    entries = pot.store.tree(commit) if may_read_files(token, repo) else []
+    return RepoDetail(**fields, commit=commit.id, files=[FileShape.of(file) for file in entries])
 
 
 @router.put(
@@ -132,6 +134,7 @@ def deleted(token: Writer, pot: Pot, namespace: str, name: str) -> None:
 def tree(token: Reader, pot: Pot, namespace: str, name: str, revision: Revision = MAIN) -> TreeShape:
     """By path, with sha256 and size."""
     repo = readable_repo(pot, token, namespace, name)
+    check_gate(token, repo, f"repo '{repo.full_name}'")
     commit = pot.store.resolve_revision(repo, check_revision(revision))
     return TreeShape.at(commit.id, pot.store.tree(commit))
 

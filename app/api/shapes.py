@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from app.store.records import (
     Composition,
     FileEntry,
+    Gate,
     Job,
     JobState,
     Repo,
@@ -43,6 +44,7 @@ class RepoShape(Shape):
     name: str
     kind: RepoKind
     private: bool
+    gated: Gate
     head: str | None
     created_at: datetime
     updated_at: datetime
@@ -57,6 +59,7 @@ class RepoShape(Shape):
             name=record.full_name,
             kind=record.kind,
             private=record.private,
+            gated=record.gated,
             head=record.head,
             created_at=record.created_at,
             updated_at=record.updated_at,

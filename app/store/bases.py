@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, false, func, insert, select
+from sqlalchemy import CTE, ColumnElement, Row, Select, delete, exists, false, func, insert, select
 
 from app.store.deltas import commit_row
 from app.store.records import KnownBase, Repo, StoredHash
@@ -34,20 +34,18 @@ class BaseRecords(Subject):
                 connection.execute(insert(base_tensors), rows)
 
     def known_bases(self, reader: Repo, named: str | None = None) -> list[KnownBase]:
-        """The newest known commit of each other repo that whoever reads `reader` may read too, the oldest repo first.
+        """The newest known commit on `main` of each other repo that whoever reads `reader` may see, the oldest first.
 
         A public repo's record must not tell of private ones. `named`, only of the repo `namespace/name`.
         """
-        newest = select(func.max(bases.c.commit_key)).join(commits, commits.c.key == bases.c.commit_key)
-        of_repo = newest.where(commits.c.repo_id == repos.c.id).correlate(repos).scalar_subquery()
         own = (repos.c.namespace == reader.namespace) if reader.private else false()
-        readable = repos.c.private.is_(False) | own
-        query = _query().where(bases.c.commit_key == of_repo, repos.c.kind == "base", repos.c.id != reader.id)
+        chosen = (repos.c.kind == "base") & (repos.c.id != reader.id) & (repos.c.private.is_(False) | own)
         if named is not None:
             namespace, _, name = named.partition("/")
-            query = query.where(repos.c.namespace == namespace, repos.c.name == name)
+            chosen &= (repos.c.namespace == namespace) & (repos.c.name == name)
+        query = _query().where(bases.c.commit_key.in_(select(_down_to_known(chosen).c.key)))
         with self._database.read() as connection:
-            found = connection.execute(query.where(readable).order_by(repos.c.id).limit(MOST_BASES))
+            found = connection.execute(query.order_by(repos.c.id).limit(MOST_BASES))
             return [_base(row) for row in found]
 
     def known_base(self, repo: str, commit: str) -> KnownBase | None:
@@ -85,6 +83,16 @@ class BaseRecords(Subject):
                 for row in connection.execute(query):
                     counted[row.commit_key] = counted.get(row.commit_key, 0) + row.equal
         return counted
+
+
+def _down_to_known(chosen: ColumnElement[bool]) -> CTE:
+    """The commits on `main` of the chosen repos, from the newest down to one that is a known base."""
+    columns = (commits.c.key, commits.c.repo_id, commits.c.parent)
+    heads = select(*columns).join(repos, (repos.c.id == commits.c.repo_id) & (repos.c.head == commits.c.id))
+    line = heads.where(chosen).cte("line", recursive=True)
+    is_parent = (commits.c.repo_id == line.c.repo_id) & (commits.c.id == line.c.parent)
+    is_known = exists().where(bases.c.commit_key == line.c.key)
+    return line.union_all(select(*columns).join(line, is_parent).where(~is_known))
 
 
 def _runs(values: Collection[str]) -> Iterable[list[str]]:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.store.columns import EPOCH
 from app.store.records import ANY_NAMESPACE, Token
-from app.store.repos import visible_to
+from app.store.repos import readable_by
 from app.store.subject import Subject, now
 from app.store.tables import blob_holds, blob_owners, blobs, commits, files, repos
 
@@ -84,7 +84,7 @@ class BlobRecords(Subject):
             return connection.execute(query).scalar_one_or_none()
 
     def may_read_blob(self, caller: Token | None, sha256: str) -> bool:
-        """True when some repo the caller may read has it, or the caller has sent it."""
+        """True when some repo whose files the caller may read has it, or the caller has sent it."""
         with self._database.read() as connection:
             if caller is not None and _has_owner(connection, sha256, caller.id):
                 return True
@@ -95,7 +95,7 @@ class BlobRecords(Subject):
                 select(files.c.sha256)
                 .join(commits, commits.c.key == files.c.commit_key)
                 .join(repos, repos.c.id == commits.c.repo_id)
-                .where(files.c.sha256 == sha256, visible_to(caller))
+                .where(files.c.sha256 == sha256, readable_by(caller))
                 .limit(1)
             )
             return connection.execute(query).first() is not None

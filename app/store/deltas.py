@@ -7,7 +7,7 @@ from sqlalchemy import Row, Select, delete, insert, or_, select, update
 
 from app.store.positions import after_newest, cursor_of
 from app.store.records import DeltaRecord, Page, Repo, Token
-from app.store.repos import visible_to
+from app.store.repos import readable_by
 from app.store.subject import Subject
 from app.store.tables import commits, deltas, repos
 from merge_core.errors import NotFoundError
@@ -34,9 +34,9 @@ class DeltaRecords(Subject):
             connection.execute(update(repos).where(is_head).values(kind=record.kind))
 
     def get_delta(self, delta_id: str, caller: Token | None) -> DeltaRecord | None:
-        """The record of this id, when the caller may read its repo."""
+        """The record of this id, when the caller may read its repo's files: it tells of them."""
         with self._database.read() as connection:
-            row = connection.execute(_query().where(deltas.c.id == delta_id, visible_to(caller))).one_or_none()
+            row = connection.execute(_query().where(deltas.c.id == delta_id, readable_by(caller))).one_or_none()
             return None if row is None else _record(row)
 
     def delta_of(self, repo: Repo, commit_id: str) -> DeltaRecord | None:
@@ -70,11 +70,11 @@ class DeltaRecords(Subject):
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page[DeltaRecord]:
-        """Records of repos the caller may read, the newest first; `kind` None for bases and plain files too.
+        """Records of repos whose files the caller may read, the newest first; `kind` None for bases and files too.
 
         `base` is a repo that they were found to fit, or a base as the files name it.
         """
-        query = _query().where(visible_to(caller))
+        query = _query().where(readable_by(caller))
         full_name = repos.c.namespace + "/" + repos.c.name
         for column, wanted in ((deltas.c.kind, kind), (full_name, repo)):
             query = query if wanted is None else query.where(column == wanted)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, literal, select, true, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, insert, literal, select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
-from app.store.records import ANY_NAMESPACE, Page, Repo, RepoKind, Token
+from app.store.records import ANY_NAMESPACE, Gate, Page, Repo, RepoKind, Token
 from app.store.subject import Subject, now
-from app.store.tables import repos
+from app.store.tables import compositions, repos
 from merge_core.errors import ConflictError, NotFoundError
 
 NAMES_TO_SUGGEST_FROM = 5000
@@ -77,6 +77,18 @@ class RepoRecords(Subject):
             found = [repo_of(row) for row in connection.execute(query)]
         return Page(tuple(found[:limit]), found[limit - 1].full_name if len(found) > limit else None)
 
+    def set_visibility(self, repo: Repo, private: bool) -> Repo:
+        """The repo as it then is: hidden from other namespaces, or shown to them."""
+        with self._database.write() as connection:
+            named = compositions.c.name == repo.full_name
+            connection.execute(update(compositions).where(named).values(private=private))
+            return _changed(connection, repo, {"private": private})
+
+    def set_gate(self, repo: Repo, gate: Gate) -> Repo:
+        """The repo as it then is: with a gate only its namespace reads its files. None of them lets others in yet."""
+        with self._database.write() as connection:
+            return _changed(connection, repo, {"gated": gate})
+
     def known_names(self, caller: Token | None) -> list[str]:
         """Names the caller may read, for the suggestions of an error."""
         query = select(repos.c.namespace, repos.c.name).where(visible_to(caller)).limit(NAMES_TO_SUGGEST_FROM)
@@ -91,6 +103,15 @@ def visible_to(caller: Token | None) -> ColumnElement[bool]:
     if ANY_NAMESPACE in caller.namespaces:
         return true()
     return repos.c.private.is_(False) | repos.c.namespace.in_(sorted(caller.namespaces))
+
+
+def readable_by(caller: Token | None) -> ColumnElement[bool]:
+    """The condition on repos under which the caller may read the files of one: not behind a gate of others."""
+    if caller is None:
+        return visible_to(caller) & (repos.c.gated == "")
+    if ANY_NAMESPACE in caller.namespaces:
+        return true()
+    return visible_to(caller) & ((repos.c.gated == "") | repos.c.namespace.in_(sorted(caller.namespaces)))
 
 
 def find_repo(connection: Connection, namespace: str, name: str) -> Repo | None:
@@ -116,6 +137,11 @@ def locked_repo(connection: Connection, repo_id: int) -> Repo:
     if row is None:
         raise NotFoundError("the repo has been deleted", where="repo")
     return repo_of(row)
+
+
+def _changed(connection: Connection, repo: Repo, values: dict[str, Any]) -> Repo:
+    locked_repo(connection, repo.id)
+    return repo_of(connection.execute(update(repos).where(repos.c.id == repo.id).values(values).returning(repos)).one())
 
 
 def repo_of(row: Row[Any]) -> Repo:

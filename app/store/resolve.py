@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from app.store.blobs import Blobs
-from app.store.records import Commit, FileEntry, Repo, Token, may_read
+from app.store.records import Commit, FileEntry, Repo, Token, may_read, may_read_files
 from app.store.revisions import MAIN
 from app.store.store import Store
-from merge_core.errors import NotFoundError, nearest
+from merge_core.errors import GatedError, NotFoundError, nearest
 from merge_core.sources import Source
 
 
@@ -42,6 +42,7 @@ class StoreResolve:
             known = self._store.known_names(self._caller)
             expected = nearest(full_name, known)
             raise NotFoundError("no such repo", where="source", found=repr(full_name), expected=expected)
+        check_gate(self._caller, repo, "source")
         return repo
 
 
@@ -50,3 +51,12 @@ class PlanningResolve(StoreResolve):
 
     def _file(self, entry: FileEntry) -> Path:
         return self._blobs.outline(entry.sha256, entry.path)
+
+
+def check_gate(caller: Token | None, repo: Repo, where: str) -> None:
+    """Raises GatedError when the caller may see the repo, and not read its files."""
+    if not may_read_files(caller, repo):
+        expected = f"a token of the namespace '{repo.namespace}'"
+        raise GatedError(
+            "this repo's files are for its namespace", where=where, found=repo.full_name, expected=expected
+        )

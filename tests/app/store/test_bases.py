@@ -87,3 +87,16 @@ def test_a_repo_counts_with_its_newest_known_commit_and_not_for_itself(store: St
     reader = store.create_repo("team", "lora")
     assert [base.commit for base in store.known_bases(reader)] == [newer.id]
     assert store.known_bases(repo) == []
+
+
+def test_of_a_repo_only_what_is_on_main_counts(store: Store) -> None:
+    """A pull request is not what a base is."""
+    commit = publish(store, "org/base", [tensor("a", "1")])
+    repo, reader = store.require_repo("org/base"), store.create_repo("team", "lora")
+    for number in range(3):
+        store.commit(repo, {"README.md": keep(store, bytes([number]))}, "card", "me")
+    _, proposed = store.open_pull_request(repo, {"model.safetensors": keep(store, b"other")}, "Other", "you")
+    store.put_base("org/base", proposed.id, [tensor("a", "2")], None)
+    publish(store, "org/second", [tensor("a", "3")])
+    assert [base.commit for base in store.known_bases(reader, "org/base")] == [commit]
+    assert [base.repo for base in store.known_bases(reader)] == ["org/base", "org/second"]
