@@ -92,13 +92,6 @@ class Jobs:
         self.enqueue_all([job])
         return job
 
-    def cancel(self, job_id: str) -> Job:
-        """Cancel the job and what belongs to it. It is over at once; processes still at it are stopped."""
-        for open_id in self._store.request_cancel(job_id):
-            self.stop(open_id)
-        job = self._store.get_job(job_id)
-        if job is None:
-            raise NotFoundError("no such job", where="job", found=job_id)
     def submit_pull(self, repo: Repo, revision: str) -> Job:
         """Queue the pull of a revision from the upstream hub."""
         payload = {"repo": repo.full_name, "revision": revision}
@@ -106,6 +99,13 @@ class Jobs:
         self.enqueue_all([job])
         return job
 
+    def cancel(self, job_id: str) -> Job:
+        """Cancel the job and what belongs to it. It is over at once; processes still at it are stopped."""
+        for open_id in self._store.request_cancel(job_id):
+            self.stop(open_id)
+        job = self._store.get_job(job_id)
+        if job is None:
+            raise NotFoundError("no such job", where="job", found=job_id)
         return job
 
     def enqueue_all(self, jobs: Iterable[Job]) -> None:

@@ -18,6 +18,7 @@ from app.store.migrate import migrate
 from app.store.packings import Packings
 from app.store.pulls import Pulls
 from app.store.refs import RefRecords
+from app.store.repo_search import RepoSearch
 from app.store.repos import RepoRecords
 from app.store.surveys import SurveyKeeping
 from app.store.tokens import TokenRecords
@@ -28,6 +29,7 @@ from app.store.xorbs import XorbRecords
 class Store(
     TokenRecords,
     RepoRecords,
+    RepoSearch,
     CommitRecords,
     RefRecords,
     BlobRecords,
