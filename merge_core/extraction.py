@@ -31,15 +31,27 @@ def plan_extraction(
     Raises RecipeError for a rank of what is no adapter; and but for an adapter, where a tensor has another dtype or
     shape than the base's, or the input is an adapter: it is a delta already.
     """
+    recipe = Recipe.parse(extraction_recipe(finetuned, base, kind, rank))
+    plan = make_plan(recipe, resolve, memory_bytes, spent_bytes)
+    check_extraction(plan)
+    return plan
+
+
+def extraction_recipe(finetuned: str, base: str, kind: Kind, rank: int | None = None) -> dict[str, Any]:
+    """What `finetuned` has other than `base`, as a recipe. Raises RecipeError for a rank of what is no adapter."""
+    if rank is not None and kind != "lora":
+        raise RecipeError("only an adapter has a rank", where="rank", found=rank, expected="kind lora, or no rank")
     output = {"kind": kind, "rank": rank}
-    wish = {"base": base, "method": "passthrough", "ingredients": [{"source": finetuned}], "output": output}
-    plan = make_plan(Recipe.parse(wish), resolve, memory_bytes, spent_bytes)
+    return {"base": base, "method": "passthrough", "ingredients": [{"source": finetuned}], "output": output}
+
+
+def check_extraction(plan: Plan) -> None:
+    """Raises RecipeError where what is extracted, put on the base again, would not be the fine-tune, bit for bit."""
     for tensor in plan.tensors.values():
-        if isinstance(tensor, Merge) and kind != "lora":
+        if isinstance(tensor, Merge) and plan.recipe.output.kind != "lora":
             found = f"a tensor to be rounded to the base's {tensor.spec.dtype.label}, or a delta"
             where, expected = f"tensor '{tensor.spec.name}'", "a full fine-tune with the dtypes of its base"
             raise RecipeError("this would not give the fine-tune back", where=where, found=found, expected=expected)
-    return plan
 
 
 def describe_extraction(folder: Path, plan: Plan) -> dict[str, Any]:

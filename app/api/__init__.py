@@ -1,6 +1,19 @@
 """The routes under /v1: parse, call, return. A group of routes is one file plus one line in `ROUTERS`."""
 
-from app.api import compositions, compress, deltas, deployments, files, health, jobs, plans, pulls, repos, tokens
+from app.api import (
+    compositions,
+    compress,
+    deltas,
+    deployments,
+    extract,
+    files,
+    health,
+    jobs,
+    plans,
+    pulls,
+    repos,
+    tokens,
+)
 
 ROUTERS = (
     health.router,
@@ -10,6 +23,7 @@ ROUTERS = (
     compositions.router,
     deltas.router,
     compress.router,
+    extract.router,
     deployments.router,
     pulls.router,
     jobs.router,

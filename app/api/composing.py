@@ -1,5 +1,6 @@
 """From a recipe to a composition: planned, then found among those that are there, or submitted."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -17,13 +18,24 @@ from merge_core.plan import Plan
 
 
 def compose(
-    pot: Services, token: Token, full_name: str, recipe: RecipeData, response: Response, *, lazy: bool = False
+    pot: Services,
+    token: Token,
+    full_name: str,
+    recipe: RecipeData,
+    response: Response,
+    *,
+    lazy: bool = False,
+    check: Callable[[Plan], None] = lambda plan: None,
 ) -> CompositionShape:
-    """Plan and queue, or find what is there; sets the answer's status and where the composition is."""
+    """Plan and queue, or find what is there; sets the answer's status and where the composition is.
+
+    `check` may refuse the plan before anything is kept of it.
+    """
     namespace, name = split_name(full_name, "name")
     check_write(token, namespace)
     _check_free(pot, token, namespace, name)
     pinned, plan = planned(pot, token, recipe)
+    check(plan)
     if lazy:
         _check_foreseen(plan)
     composition = _requested(pot, token, full_name, pinned, plan, lazy)

@@ -63,10 +63,18 @@ def _commit_of(pot: Services, token: Token, source: str, where: str) -> tuple[Re
         )
     repo = pot.store.get_repo(check_name(namespace, where), check_name(name, where))
     if repo is None or not may_read(token, repo):
-        known = pot.store.known_names(token)
-        raise NotFoundError("no such repo", where=where, found=repr(full_name), expected=nearest(full_name, known))
+        raise NotFoundError(
+            "no such repo", where=where, found=repr(full_name), expected=_at_hand(pot, token, full_name)
+        )
     check_gate(token, repo, where)
     try:
         return repo, pot.store.resolve_revision(repo, check_revision(revision or "main", where))
     except NotFoundError as error:
         raise NotFoundError(error.message, where=where, found=error.found, expected=error.expected) from None
+
+
+def _at_hand(pot: Services, token: Token, full_name: str) -> str:
+    """What could be meant, and how to bring what is elsewhere."""
+    known = nearest(full_name, pot.store.known_names(token))
+    upstream = pot.settings.upstream
+    return f"{known}; `stockpot fetch {full_name}` brings it from {upstream}" if upstream else known

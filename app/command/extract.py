@@ -10,7 +10,6 @@ from app.command.merge import appearing, refuse_existing
 from app.command.output import error_share, human_size, print_json, progress_bar, warn
 from app.command.recipes import memory_option
 from app.memory import PROCESS_BYTES, threads_within
-from merge_core.errors import RecipeError
 from merge_core.execute import execute
 from merge_core.extraction import describe_extraction, plan_extraction
 from merge_core.sources import folder_source
@@ -45,8 +44,6 @@ def extract(
     An adapter (--kind lora) is as near to it as its rank allows, and says how near that is for each tensor.
     """
     refuse_existing(out, overwrite)
-    if rank is not None and kind is not Kind.LORA:
-        raise RecipeError("only an adapter has a rank", where="--rank", found=rank, expected="--kind lora, or no rank")
     budget = memory_option(memory)
     plan = plan_extraction(finetuned, base, kind.value, folder_source, rank, budget, PROCESS_BYTES)
     warn(plan.warnings)

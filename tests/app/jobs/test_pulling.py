@@ -212,3 +212,11 @@ def test_the_token_is_for_the_hub_alone(liar: Liar, address: str, puller: Puller
     here = puller(address, upstream_hosts=liar.redirect.removeprefix("http://"), upstream_token="hf_secret")
     assert pull(here).state == "done"
     assert liar.authorizations == ["Bearer hf_secret", None]
+
+
+def test_a_recipe_whose_base_is_elsewhere_says_how_to_bring_it(upstream: Pot, puller: Puller) -> None:
+    recipe = {"method": "linear", "ingredients": [{"source": "org/base"}]}
+    with puller(upstream.url).client() as caller:
+        answer = caller.post("/v1/plan", json={"recipe": recipe})
+    assert answer.status_code == 404
+    assert f"`stockpot fetch org/base` brings it from {upstream.url}" in answer.json()["expected"]
