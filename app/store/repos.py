@@ -82,12 +82,12 @@ class RepoRecords(Subject):
         with self._database.write() as connection:
             named = compositions.c.name == repo.full_name
             connection.execute(update(compositions).where(named).values(private=private))
-            return _changed(connection, repo, {"private": private})
+            return changed_repo(connection, repo, {"private": private})
 
     def set_gate(self, repo: Repo, gate: Gate) -> Repo:
         """The repo as it then is: with a gate only its namespace reads its files. None of them lets others in yet."""
         with self._database.write() as connection:
-            return _changed(connection, repo, {"gated": gate})
+            return changed_repo(connection, repo, {"gated": gate})
 
     def known_names(self, caller: Token | None) -> list[str]:
         """Names the caller may read, for the suggestions of an error."""
@@ -139,7 +139,8 @@ def locked_repo(connection: Connection, repo_id: int) -> Repo:
     return repo_of(row)
 
 
-def _changed(connection: Connection, repo: Repo, values: dict[str, Any]) -> Repo:
+def changed_repo(connection: Connection, repo: Repo, values: dict[str, Any]) -> Repo:
+    """The repo with other values, inside the caller's transaction."""
     locked_repo(connection, repo.id)
     return repo_of(connection.execute(update(repos).where(repos.c.id == repo.id).values(values).returning(repos)).one())
 

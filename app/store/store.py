@@ -15,6 +15,7 @@ from app.store.garbage import Garbage
 from app.store.git_hashes import GitHashes
 from app.store.jobs import JobRecords
 from app.store.migrate import migrate
+from app.store.moving import Moving
 from app.store.packings import Packings
 from app.store.pulls import Pulls
 from app.store.refs import RefRecords
@@ -43,6 +44,7 @@ class Store(
     Adoption,
     Figures,
     Deletion,
+    Moving,
     Garbage,
     GitHashes,
     Packings,
