@@ -23,6 +23,8 @@ SPREAD, STEP = 0.02, 1e-4
 ROUNDS = 5
 ZSTD_LEVEL = 3
 
+Tensors = dict[str, torch.Tensor]
+
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
@@ -37,25 +39,31 @@ class _Stored:
 def packing_lines(work: Path, elements: int = ELEMENTS) -> Iterator[str]:
     """A line for each type of weights: how many times smaller, beside zstd on the file, and GB/s on one core."""
     for dtype in DTYPES:
-        stored = _stored(work, dtype, elements)
-        raw = stored.fine.read_bytes()
-        general = len(raw) / len(zstandard.compress(raw, ZSTD_LEVEL))
-        speed = _bytes_per_s(stored)
-        yield (
-            f"packed fine-tune in {str(dtype).removeprefix('torch.')}: {len(raw) / stored.found.stored:.2f} times "
-            f"smaller, zstd -{ZSTD_LEVEL} {general:.2f} times, decoded at {speed / 1e9:.2f} GB/s"
-        )
+        random = torch.Generator().manual_seed(0)
+        weights = SPREAD * torch.randn(elements, generator=random)
+        moved = weights.to(dtype) + STEP * torch.randn(elements, generator=random)
+        yield packing_line("a drawn fine-tune", {"weight": weights.to(dtype)}, {"weight": moved.to(dtype)}, work)
 
 
-def _stored(work: Path, dtype: torch.dtype, elements: int) -> _Stored:
-    random = torch.Generator().manual_seed(0)
-    weights = SPREAD * torch.randn(elements, generator=random)
-    moved = weights.to(dtype) + STEP * torch.randn(elements, generator=random)
-    base, fine, packed = (work / name for name in ("base.safetensors", "fine.safetensors", "fine.packed"))
-    save_file({"weight": weights.to(dtype)}, base)
-    save_file({"weight": moved.to(dtype)}, fine)
-    digest = sha256(fine.read_bytes()).hexdigest()
-    return _Stored(base, fine, packed, pack(fine, packed, digest, Known(_like(base))))
+def packing_line(label: str, base: Tensors, fine: Tensors, work: Path) -> str:
+    """What keeping `fine` against `base` takes; all tensors are of one type, which the line names."""
+    stored = _stored(base, fine, work)
+    raw = stored.fine.read_bytes()
+    general = len(raw) / len(zstandard.compress(raw, ZSTD_LEVEL))
+    speed = _bytes_per_s(stored)
+    return (
+        f"packed {label} in {str(next(iter(fine.values())).dtype).removeprefix('torch.')}: "
+        f"{len(raw) / stored.found.stored:.2f} times smaller, zstd -{ZSTD_LEVEL} {general:.2f} times, "
+        f"decoded at {speed / 1e9:.2f} GB/s"
+    )
+
+
+def _stored(base: Tensors, fine: Tensors, work: Path) -> _Stored:
+    before, after, packed = (work / name for name in ("base.safetensors", "fine.safetensors", "fine.packed"))
+    save_file(base, before)
+    save_file(fine, after)
+    digest = sha256(after.read_bytes()).hexdigest()
+    return _Stored(before, after, packed, pack(after, packed, digest, Known(_like(before))))
 
 
 def _like(base: Path) -> Callable[[TensorSpec], Alike | None]:

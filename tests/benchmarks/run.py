@@ -4,6 +4,7 @@ import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,7 @@ from tests.benchmarks.merges import COPY, FLOOR, MERGES, OURS, Bench, Merge, cho
 from tests.benchmarks.models import TINY, Shape, make_models
 from tests.benchmarks.packing import packing_lines
 from tests.benchmarks.peer import Peer, install_peer
+from tests.benchmarks.real_packing import real_packing_lines
 from tests.benchmarks.table import Row, StartUps, kernel_rows, task_rows
 from tests.benchmarks.ternary import code_lines, expert_tasks
 
@@ -68,7 +70,7 @@ def _measure_all(settings: Settings, merges: list[Merge], work: Path, say: Say) 
 
 
 def _ternary(bench: Bench, settings: Settings, start_ups: StartUps, say: Say) -> Iterator[list[Row]]:
-    for line in (*code_lines(), *packing_lines(bench.work)):
+    for line in chain(code_lines(), packing_lines(bench.work), real_packing_lines(bench.work)):
         say(line)
     for task in expert_tasks(bench, say):
         yield _contest(task, settings, start_ups, say)[0]

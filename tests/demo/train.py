@@ -47,12 +47,13 @@ def train(task: str, course: Course, folder: Path) -> Encoder:
     expert = Encoder(
         get_peft_model(base.model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=ADAPTED)).eval(), base.tokenizer
     )
-    _fit(expert, head, names, examples, course)
+    fit(expert, head, names, examples, course)
     _save(expert, folder)
     return expert
 
 
-def _fit(expert: Encoder, head: Tensor, names: Sequence[str], examples: list[Example], course: Course) -> None:
+def fit(expert: Encoder, head: Tensor, names: Sequence[str], examples: list[Example], course: Course) -> None:
+    """Move those weights that want gradients until texts lie near the vectors of their classes."""
     rng = random.Random(SEED)
     batches = [batch for _ in range(course.epochs) for batch in _batches(examples, rng)]
     weights = [weight for weight in expert.model.parameters() if weight.requires_grad]
