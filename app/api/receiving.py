@@ -1,7 +1,7 @@
 """Taking in a body as a blob: streamed to the disk, hashed on the way, in one go or in parts that resume."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ from app.api.services import Services
 from app.problems import TooLargeError
 from app.store.records import Token
 from app.store.uploads import Announce, Check, Upload
-from merge_core.errors import ConflictError, InputError, MalformedError
+from merge_core.errors import ConflictError, FileError, InputError, MalformedError
 
 PIECE_BYTES = 1 << 20
 _SPAN = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18})")
@@ -47,24 +47,49 @@ class Span:
 
 
 async def take_in(
-    request: Request, pot: Services, owner: Token, sha256: str | None, check: Check = lambda path: None
+    request: Request,
+    pot: Services,
+    owner: Token,
+    sha256: str | None,
+    check: Check = lambda path: None,
+    size: int | None = None,
 ) -> Arrival:
     """Stream the body into a blob that `owner` may then commit; `check` sees the complete file before it is one.
 
-    Raises TooLargeError, FileError for another hash or length than announced, ConflictError for a part that
-    does not follow the one before. What breaks off leaves nothing, except parts, which wait for the next.
+    `size` is what the whole must have, where that is known. Raises TooLargeError, FileError for another hash or length
+    than announced, ConflictError for a part that does not follow the one before. What breaks off leaves nothing, except
+    parts, which wait for the next.
     """
     refuse_encoding(request)
     span = content_span(request.headers)
-    limit = pot.settings.max_file_bytes
+    limit = pot.settings.max_file_bytes if size is None else size
     _check_limit(span.total if span else declared_length(request) or 0, limit)
     if span is None:
-        return await _whole(request, pot, owner, sha256, limit, check)
+        return await _whole(request, pot, owner, sha256, limit, check, size)
     if sha256 is None:
         raise InputError(
             "an upload in parts needs its sha256", where="header X-Content-SHA256", expected="64 hex digits"
         )
     return await _part(request, pot, owner, sha256, span, check)
+
+
+async def take_part(
+    request: Request, pot: Services, owner: Token, sha256: str, size: int, start: int, stop: int
+) -> None:
+    """Stream the body into its place in an upload whose parts come in any order. FileError when it is too short."""
+    refuse_encoding(request)
+    _check_limit(declared_length(request) or 0, stop - start)
+    with await run_in_threadpool(pot.blobs.parts.open, owner.id, sha256, size, start, stop) as part:
+        await _pour(request, part.write, 0, stop - start)
+        if part.missing:
+            found = f"{stop - start - part.missing} bytes"
+            raise FileError("the part is too short", where="body", found=found, expected=f"{stop - start} bytes")
+
+
+def join_parts(pot: Services, owner: Token, sha256: str, size: int) -> None:
+    """Make the parts of an upload a blob that `owner` may then commit: see `app.store.multipart`."""
+    pot.blobs.parts.complete(owner.id, sha256, size, _announcing(pot, owner))
+    pot.store.record_blob(sha256, size, owner)
 
 
 def announced_sha256(header: str | None, query: str | None) -> str | None:
@@ -107,10 +132,11 @@ def content_span(headers: Mapping[str, str]) -> Span | None:
 
 
 async def _whole(
-    request: Request, pot: Services, owner: Token, sha256: str | None, limit: int, check: Check
+    request: Request, pot: Services, owner: Token, sha256: str | None, limit: int, check: Check, expected: int | None
 ) -> Arrival:
-    with await run_in_threadpool(pot.blobs.open_upload, sha256, declared_length(request)) as upload:
-        await _pour(request, upload, limit)
+    length = declared_length(request) if expected is None else expected
+    with await run_in_threadpool(pot.blobs.open_upload, sha256, length) as upload:
+        await _pour(request, upload.write, 0, limit)
         found, size = await run_in_threadpool(upload.finish, check, _announcing(pot, owner))
     await run_in_threadpool(pot.store.record_blob, found, size, owner)
     return Arrival(found, size, size, is_checked=True)
@@ -122,7 +148,7 @@ async def _part(request: Request, pot: Services, owner: Token, sha256: str, span
         return Arrival(sha256, span.total, min(received, span.total))
     with await run_in_threadpool(pot.blobs.resume_upload, owner.id, sha256, span.total) as upload:
         _check_follows(upload, span.first)
-        await _pour(request, upload, span.stop)
+        await _pour(request, upload.write, upload.received, span.stop)
         received = upload.received
         if upload.complete:
             await run_in_threadpool(upload.finish, check, _announcing(pot, owner))
@@ -135,17 +161,18 @@ def _announcing(pot: Services, owner: Token) -> Announce:
     return partial(pot.store.announce_blob, owner=owner)
 
 
-async def _pour(request: Request, upload: Upload, most: int) -> None:
+async def _pour(request: Request, write: Callable[[bytes], None], received: int, most: int) -> None:
     """Write the body in pieces large enough that changing threads costs nothing."""
     pending = bytearray()
     async for chunk in request.stream():
         pending += chunk
-        _check_limit(upload.received + len(pending), most)
+        _check_limit(received + len(pending), most)
         if len(pending) >= PIECE_BYTES:
-            await run_in_threadpool(upload.write, bytes(pending))
+            await run_in_threadpool(write, bytes(pending))
+            received += len(pending)
             pending.clear()
     if pending:
-        await run_in_threadpool(upload.write, bytes(pending))
+        await run_in_threadpool(write, bytes(pending))
 
 
 def _check_follows(upload: Upload, first: int) -> None:

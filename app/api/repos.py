@@ -7,6 +7,7 @@ from pydantic import Field
 
 from app.api.auth import Reader, Writer, check_write, readable_repo
 from app.api.bodies import Body, body_of, documented
+from app.api.committing import commit_changes, own_entry, refuse_computed
 from app.api.names import check_distinct, check_name, check_no_file_is_folder, check_path, check_revision, check_sha256
 from app.api.paging import Cursor, Limit
 from app.api.services import Pot, Services
@@ -216,12 +217,8 @@ def commit_files(
 ) -> tuple[Repo, CommitShape, bool]:
     """Commit and have it looked at; creates the repo. The last part is False when the commit was there before."""
     repo = _writable(pot, full_name, changes, parent, branch)
-    before = pot.store.tip(repo, branch)
-    commit = pot.store.commit(repo, changes, message, token.name, parent, branch)
-    pot.store.settle_blobs([entry.sha256 for entry in changes.values() if entry is not None], token)
-    if commit.id != before:
-        pot.jobs.submit_ingest(repo, commit)
-    return repo, CommitShape.of(commit), commit.id != before
+    commit, is_new = commit_changes(pot, token, repo, changes, message, parent, branch)
+    return repo, CommitShape.of(commit), is_new
 
 
 def _writable(
@@ -245,8 +242,8 @@ def _writable(
 def open_repo(pot: Services, namespace: str, name: str) -> Repo | None:
     """The repo, if there is one, when files may be put into it; ConflictError for a composition's."""
     repo = pot.store.get_repo(namespace, name)
-    if repo is not None and repo.kind == "composition":
-        raise ConflictError("this repo's files are computed from a recipe", where=f"repo '{repo.full_name}'")
+    if repo is not None:
+        refuse_computed(repo)
     return repo
 
 
@@ -260,23 +257,12 @@ def _is_here(pot: Services, token: Token, file: FileEntry) -> bool:
 
 
 def _changes(pot: Services, token: Token, wish: CommitWish) -> dict[str, FileEntry | None]:
-    written = [_entry(pot, token, file, f"files[{index}]") for index, file in enumerate(wish.files)]
+    written = [
+        own_entry(pot, token, file.path, file.sha256, f"files[{index}]") for index, file in enumerate(wish.files)
+    ]
     deletes = [check_path(path, f"deletes[{index}]") for index, path in enumerate(wish.deletes)]
     check_distinct([*(file.path for file in written), *deletes], "files and deletes")
     check_no_file_is_folder([file.path for file in written], "files")
     if not written and not deletes:
         raise InputError("a commit changes something", where="files", found="nothing", expected="files or deletes")
     return {**{file.path: file for file in written}, **dict.fromkeys(deletes)}
-
-
-def _entry(pot: Services, token: Token, file: Uploaded, where: str) -> FileEntry:
-    path, sha256 = check_path(file.path, f"{where}.path"), check_sha256(file.sha256, f"{where}.sha256")
-    size = pot.store.blob_size(sha256)
-    if size is None or not pot.store.may_read_blob(token, sha256):
-        raise InputError(
-            "these bytes are not here, or not yours",
-            where=f"{where}.sha256",
-            found=sha256,
-            expected="bytes sent before",
-        )
-    return FileEntry(path, sha256, size)

@@ -1,6 +1,21 @@
 """The Hub protocol at the root: existing clients publish and download. A group of routes is a file and a line here."""
 
-from app.hub import discussions, history, info, owned, paths_info, refs, resolve, search, tree, whoami
+from app.hub import (
+    commit,
+    discussions,
+    history,
+    info,
+    lfs,
+    owned,
+    paths_info,
+    preupload,
+    refs,
+    repos,
+    resolve,
+    search,
+    tree,
+    whoami,
+)
 
 ROUTERS = (
     info.router,
@@ -12,5 +27,9 @@ ROUTERS = (
     discussions.router,
     whoami.router,
     owned.router,
+    repos.router,
+    preupload.router,
+    lfs.router,
+    commit.router,
     resolve.router,
 )

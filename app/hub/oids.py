@@ -16,8 +16,8 @@ LARGE_SUFFIXES = frozenset(
 
 
 def is_large(path: str, size: int) -> bool:
-    """True for what clients send as LFS or Xet rather than inside a commit."""
-    return size > LARGE_BYTES or PurePosixPath(path).suffix.lower() in LARGE_SUFFIXES
+    """True for what clients send as LFS or Xet rather than inside a commit, where empty files always go."""
+    return size > LARGE_BYTES or (size > 0 and PurePosixPath(path).suffix.lower() in LARGE_SUFFIXES)
 
 
 def pointer(sha256: str, size: int) -> bytes:

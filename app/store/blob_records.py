@@ -83,6 +83,13 @@ class BlobRecords(Subject):
             query = select(blobs.c.size).where(blobs.c.sha256 == sha256, blobs.c.state == HERE)
             return connection.execute(query).scalar_one_or_none()
 
+    def size_in_repo(self, repo_id: int, sha256: str) -> int | None:
+        """The size of a file that some commit of the repo has; None where none has it."""
+        query = select(files.c.size).join(commits, commits.c.key == files.c.commit_key)
+        query = query.where(files.c.sha256 == sha256, commits.c.repo_id == repo_id).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
     def may_read_blob(self, caller: Token | None, sha256: str) -> bool:
         """True when some repo whose files the caller may read has it, or the caller has sent it."""
         with self._database.read() as connection:

@@ -13,6 +13,7 @@ from obstore.exceptions import BaseError
 from app.settings import Settings
 from app.store.copies import Copies
 from app.store.folder_shelf import missing
+from app.store.multipart import PartsFolder
 from app.store.object_shelf import ObjectShelf
 from app.store.packed_shelf import PackedShelf
 from app.store.uploads import Announce, Upload, Uploads
@@ -59,6 +60,7 @@ class Blobs:
         self._shelf = _shelf(settings, holds=holds)
         self._uploads = Uploads(settings.uploads, self._shelf.take)
         self._uploads_folder = settings.uploads
+        self.parts = PartsFolder(settings.uploads, self._shelf.take)
 
     def put_file(
         self,

@@ -1,0 +1,60 @@
+"""Putting files into repos, whichever way they come: whose bytes they are, the commit, and the look at it."""
+
+from app.api.names import check_path, check_sha256
+from app.api.services import Services
+from app.store.records import Commit, FileEntry, Ref, Repo, Token
+from app.store.revisions import MAIN
+from app.store.trees import Changes
+from merge_core.errors import ConflictError, InputError
+
+
+def commit_changes(
+    pot: Services,
+    token: Token,
+    repo: Repo,
+    changes: Changes,
+    message: str,
+    parent: str | None = None,
+    branch: str = MAIN,
+) -> tuple[Commit, bool]:
+    """Commit and have it looked at; the second part is False when the commit was there before."""
+    before = pot.store.tip(repo, branch)
+    commit = pot.store.commit(repo, changes, message, token.name, parent, branch)
+    _settle(pot, token, changes)
+    if commit.id != before:
+        pot.jobs.submit_ingest(repo, commit)
+    return commit, commit.id != before
+
+
+def propose_changes(
+    pot: Services, token: Token, repo: Repo, changes: Changes, message: str, start: str
+) -> tuple[Ref, Commit]:
+    """The same as a pull request, which begins at the revision `start`."""
+    pull, commit = pot.store.open_pull_request(repo, changes, message, token.name, start)
+    _settle(pot, token, changes)
+    pot.jobs.submit_ingest(repo, commit)
+    return pull, commit
+
+
+def refuse_computed(repo: Repo) -> None:
+    """Raises ConflictError for a composition's repo, which takes no files."""
+    if repo.kind == "composition":
+        raise ConflictError("this repo's files are computed from a recipe", where=f"repo '{repo.full_name}'")
+
+
+def own_entry(pot: Services, token: Token, path: str, sha256: str, where: str) -> FileEntry:
+    """A file of bytes that are here, and that the caller has sent or may read; to others they look like none."""
+    path, sha256 = check_path(path, f"{where}.path"), check_sha256(sha256, f"{where}.sha256")
+    size = pot.store.blob_size(sha256)
+    if size is None or not pot.store.may_read_blob(token, sha256):
+        raise InputError(
+            "these bytes are not here, or not yours",
+            where=f"{where}.sha256",
+            found=sha256,
+            expected="bytes sent before",
+        )
+    return FileEntry(path, sha256, size)
+
+
+def _settle(pot: Services, token: Token, changes: Changes) -> None:
+    pot.store.settle_blobs([entry.sha256 for entry in changes.values() if entry is not None], token)
