@@ -6,7 +6,7 @@
     kth_magnitude  the exact k-th largest |x| from histograms that add up in any order
     trim_elect     the element-wise part of TIES: trim, elect a sign, merge what agrees
     random_drop    DARE: drop entries at random, divide the rest by the share that stays
-    rank_drop      MagPrune: the same with chances that rise by magnitude within a row
+    rank_drop      MagPrune: the same with chances that rise by magnitude within a row; both with what merges the rest
     keep_band      the entries between two thresholds of magnitude
     consensus      a sum of task vectors where enough tasks own the entry
     changed_mean   means over the models that changed an entry at all

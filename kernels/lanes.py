@@ -7,7 +7,8 @@ one IEEE addition chain, so the bits do not depend on how wide the machine's reg
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 FLOAT = ir.FloatType()
 
@@ -29,13 +30,41 @@ def store(builder: Any, value: Any, pointer: Any, align: int) -> None:
 
 def spread(builder: Any, value: Any, lanes: int) -> Any:
     """One float32 in every lane."""
-    vector = ir.VectorType(FLOAT, lanes)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), everywhere)
+    return _everywhere(builder, value, ir.VectorType(FLOAT, lanes))
 
 
 def variable(builder: Any, kind: Any, lanes: int) -> Any:
     """A local vector that starts at 0.0; LLVM keeps it in registers."""
     zeros = ir.Constant(ir.VectorType(kind, lanes), [0.0] * lanes)
     return cgutils.alloca_once_value(builder, zeros)  # type: ignore[no-untyped-call]
+
+
+def _marks_of(_context: Any, array: Any, _start: Any, _bit: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(16), 64)
+        pointer = address(context, builder, signature.args[0], args[0], args[1])
+        values = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=2)
+        bits = builder.and_(values, _everywhere(builder, args[2], vector))
+        return builder.bitcast(builder.icmp_unsigned("!=", bits, ir.Constant(vector, [0] * 64)), ir.IntType(64))
+
+    return types.uint64(array, types.intp, types.uint16), codegen
+
+
+def _everywhere(builder: Any, value: Any, vector: Any) -> Any:
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    places = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), places)
+
+
+def _trailing_zeros(_context: Any, _word: Any) -> Any:
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
+marks_of: Any = intrinsic(_marks_of)
+"""(uint16 array, start, bit) → uint64: which of 64 consecutive elements have that bit, the first in the lowest."""
+
+trailing_zeros: Any = intrinsic(_trailing_zeros)
+"""The place of the lowest bit of a word that is not 0."""

@@ -12,7 +12,7 @@ STRETCH = 2048
 
 
 @compiled
-def _keep_below(draws: Floats, limit: Any, divisor: Any, values: Floats) -> None:
+def keep_below(draws: Floats, limit: Any, divisor: Any, values: Floats) -> None:
     """In place: were input and output two arrays in the same memory, LLVM would not vectorise the loop."""
     for i in range(values.size):
         x = values[i]
@@ -29,4 +29,4 @@ def random_drop(rows: Floats, words: Any, start: int, limit: Any, divisor: Any) 
             part = rows[i, lo : lo + STRETCH]
             draws = scratch[: part.size]
             philox.uniform(words[i], start + lo, draws)
-            _keep_below(draws, limit, divisor, part)
+            keep_below(draws, limit, divisor, part)

@@ -5,10 +5,16 @@ Deep et al., "DELLA-Merging", 2024, https://arxiv.org/abs/2406.11617, section 3.
 
 import numpy as np
 
+from kernels.all_finite import all_finite
 from kernels.checks import FLOAT32, Floats, check_array, output
 from kernels.dispatch import operation
 from kernels.philox.stream import stream_of
 from kernels.rank_drop import cpu
+from kernels.rank_drop import merge as merged
+from kernels.rank_drop.counting import NARROWEST, WIDEST
+from kernels.stored_rows import Rows, StoredRows, table_of
+from kernels.trim_elect.choices import Elect, Merge
+from kernels.trim_elect.combine import choices_of, combine_rows
 
 
 @operation
@@ -31,8 +37,7 @@ def rank_drop(
     become NaN where they are dropped. `out` may be `rows`.
     """
     check_array("rows", rows, FLOAT32, (None, None))
-    if width < 1 or rows.shape[1] % width:
-        raise ValueError(f"width: found {width}, expected a divisor of {rows.shape[1]}")
+    _check_width(width, rows.shape[1])
     out = output("out", out, FLOAT32, rows.shape)
     table = chances(width, shares)
     if out is not rows:
@@ -41,6 +46,46 @@ def rank_drop(
         words = np.array(stream_of(seed, stream, i), np.uint64)
         cpu.rank_drop(row, table, words, start, rescale)
     return out
+
+
+@operation
+def rank_merge(
+    rows: Rows,
+    weights: Floats,
+    width: int,
+    seed: int,
+    stream: str,
+    start: int,
+    shares: tuple[float, float],
+    rescale: bool = True,
+    merge: Merge = "mean",
+    elect: Elect = "weighted",
+    zero_vote_sign: int = 0,
+) -> Floats | None:
+    """What `rank_drop` leaves of `rows`, merged: float32 [elements]; None where an entry is NaN or infinite.
+
+    `merge` all is `weighted_sum`, the others are `trim_elect`'s `how` with nothing trimmed.
+    """
+    source, models, size = table_of("rows", rows)
+    _check_width(width, size)
+    choices, out, done = choices_of(weights, models, merge, elect, zero_vote_sign), np.empty(size, np.float32), 0
+    if NARROWEST <= width <= WIDEST:
+        streams = np.array([stream_of(seed, stream, i) for i in range(models)], np.uint64)
+        done, end = merged.rank_merge(source, chances(width, shares), streams, start, rescale, weights, choices, out)
+        if end == merged.NOT_FINITE:
+            return None
+    if done < size:
+        rest = rows.run(done, size - done).load() if isinstance(rows, StoredRows) else rows[:, done:].copy()
+        if not all_finite(rest.reshape(-1), "float32"):
+            return None
+        rank_drop(rest, width, seed, stream, start + done, shares, rescale, rest)
+        combine_rows(rest, weights, choices, out[done:])
+    return out
+
+
+def _check_width(width: int, size: int) -> None:
+    if width < 1 or size % width:
+        raise ValueError(f"width: found {width}, expected a divisor of {size}")
 
 
 def chances(width: int, shares: tuple[float, float]) -> Floats:

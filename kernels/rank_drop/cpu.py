@@ -33,7 +33,7 @@ def rank_drop(row: Floats, table: Floats, words: Any, start: int, rescale: bool)
         chances, draws = scratch[0, : part.size], scratch[1, : part.size]
         _rank(part, table, chances)
         philox.uniform(words, start + lo, draws)
-        _keep_below(draws, chances, rescale, part)
+        keep_below(draws, chances, rescale, part)
 
 
 def _rank(part: Floats, table: Floats, chances: Floats) -> None:
@@ -173,7 +173,7 @@ def _spread_chances(keys: Any, table: Floats, mask: Any, chances: Floats) -> Non
 
 
 @compiled
-def _keep_below(draws: Floats, chances: Floats, rescale: bool, values: Floats) -> None:
+def keep_below(draws: Floats, chances: Floats, rescale: bool, values: Floats) -> None:
     """In place: were input and output two arrays in the same memory, LLVM would not vectorise the loop."""
     one = np.float32(1)
     for i in range(values.size):

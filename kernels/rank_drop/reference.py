@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 
 from kernels.philox.reference import uniform
+from kernels.trim_elect.choices import Elect, Merge
+from kernels.trim_elect.reference import combine
 
 
 def rank_drop(
@@ -23,6 +25,25 @@ def rank_drop(
         kept = row / chances if rescale else row
         result[i] = torch.where(draws < chances, kept, row - row)
     return result if out is None else out.copy_(result)
+
+
+def rank_merge(
+    rows: Tensor,
+    weights: Tensor,
+    width: int,
+    seed: int,
+    stream: str,
+    start: int,
+    shares: tuple[float, float],
+    rescale: bool = True,
+    merge: Merge = "mean",
+    elect: Elect = "weighted",
+    zero_vote_sign: int = 0,
+) -> Tensor | None:
+    if not rows.isfinite().all():
+        return None
+    thinned = rank_drop(rows, width, seed, stream, start, shares, rescale)
+    return combine(thinned, weights, merge, elect, zero_vote_sign)
 
 
 def chances_of(matrix: Tensor, shares: tuple[float, float]) -> Tensor:

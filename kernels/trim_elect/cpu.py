@@ -32,7 +32,7 @@ def _trim(row: Floats, magnitude: Any, ties: int, kept: Floats) -> None:
 
 
 @compiled
-def _vote(kept: Floats, weight: Any, elect: int, votes: Floats) -> None:
+def vote(kept: Floats, weight: Any, elect: int, votes: Floats) -> None:
     if elect == 0:
         for i in range(votes.size):
             votes[i] = votes[i] + weight * kept[i]
@@ -46,7 +46,7 @@ def _vote(kept: Floats, weight: Any, elect: int, votes: Floats) -> None:
 
 
 @compiled
-def _signs(votes: Floats, zero_vote_sign: Any) -> None:
+def signs_of(votes: Floats, zero_vote_sign: Any) -> None:
     for i in range(votes.size):
         vote = votes[i]
         votes[i] = ONE if vote > ZERO else (-ONE if vote < ZERO else zero_vote_sign)
@@ -94,11 +94,11 @@ def _elect(
     for model in range(weights.size):
         row = kept[model, : votes.size]
         _trim(stretch(table, model, lo, base, room), magnitudes[model], ties[model] - lo, row)
-        _vote(row, weights[model], elect, votes)
+        vote(row, weights[model], elect, votes)
 
 
 @compiled
-def _merge(kept: Floats, weights: Floats, signs: Floats, how: int, elect: int, out: Floats, shares: Floats) -> None:
+def merge_kept(kept: Floats, weights: Floats, signs: Floats, how: int, elect: int, out: Floats, shares: Floats) -> None:
     out[:] = ZERO
     shares[:] = ZERO
     for model in range(weights.size):
@@ -127,8 +127,8 @@ def _elect_and_merge(
     kept, scratch = rooms
     votes, shares = scratch[0, : out.size], scratch[1, : out.size]
     _elect(table, weights, magnitudes, ties, lo, elect, kept, votes)
-    _signs(votes, zero_vote_sign)
-    _merge(kept, weights, votes, how, elect, out, shares)
+    signs_of(votes, zero_vote_sign)
+    merge_kept(kept, weights, votes, how, elect, out, shares)
 
 
 @compiled

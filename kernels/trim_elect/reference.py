@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from kernels.trim_elect.choices import Elect, How
+from kernels.trim_elect.choices import Elect, How, Merge
+from kernels.weighted_sum.reference import weighted_sum
 
 
 def trim_elect(
@@ -31,6 +32,14 @@ def trim_elect(
     if how in ("mean", "count"):
         total = torch.where(divisor > 0, total / divisor, 0.0)
     return total if out is None else out.copy_(total)
+
+
+def combine(rows: Tensor, weights: Tensor, merge: Merge, elect: Elect, zero_vote_sign: int) -> Tensor:
+    """Rows of which nothing is trimmed."""
+    if merge == "all":
+        return weighted_sum(rows, weights)
+    everything = torch.zeros(len(rows), device=rows.device), torch.full((len(rows),), torch.iinfo(torch.int64).max)
+    return trim_elect(rows, weights, everything[0], everything[1].to(rows.device), 0, merge, elect, zero_vote_sign)
 
 
 def sign_balance(

@@ -8,7 +8,7 @@ calls `merge` on any chunk, in any order, and the bytes are the same.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -283,6 +283,12 @@ def refuse_infinite_rows(rows: Rows, tensor: str) -> None:
     """Raise FileError when a row [models, elements] has NaN or infinity."""
     if not all_finite(rows.reshape(-1), "float32"):
         _refuse_any(~np.isfinite(rows).all(axis=1), tensor)
+
+
+def refused_rows(rows: Rows, tensor: str) -> NoReturn:
+    """Raise FileError for rows of which a kernel has said that they are not all finite."""
+    refuse_infinite_rows(rows, tensor)
+    raise AssertionError("a kernel finds what is not finite")
 
 
 def refuse_infinite_sums(sums: NDArray[np.float64], tensor: str) -> None:

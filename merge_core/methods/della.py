@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from merge_core.methods.contract import Chunk, Rows, State, Weights
 from merge_core.methods.magprune import MagPrune
-from merge_core.methods.sparse_rows import ZERO_VOTE_SIGN, Aggregate, Convention, elect
+from merge_core.methods.sparse_rows import ZERO_VOTE_SIGN, Aggregate, Convention
 
 
 class Della(MagPrune):
@@ -29,5 +29,4 @@ class Della(MagPrune):
     )
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        rows = self.thinned(chunk)
-        return elect(rows, weights, self.aggregate, zero_vote_sign=ZERO_VOTE_SIGN[self.convention])
+        return self.merged(chunk, weights, self.aggregate, ZERO_VOTE_SIGN[self.convention])

@@ -2,9 +2,8 @@
 
 from typing import ClassVar, Literal
 
-from merge_core.methods.contract import Chunk, Rows, State, Weights, refuse_zero_sum
+from merge_core.methods.contract import Chunk, Rows, State, Weights, normalized, refuse_zero_sum
 from merge_core.methods.magprune import MagPrune
-from merge_core.methods.sparse_rows import add_up
 
 
 class DellaLinear(MagPrune):
@@ -27,4 +26,4 @@ class DellaLinear(MagPrune):
             refuse_zero_sum(weights, tensor)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        return add_up(self.thinned(chunk), weights, self.normalize)
+        return self.merged(chunk, normalized(weights) if self.normalize else weights, "all")

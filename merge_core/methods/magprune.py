@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kernels.rank_drop import rank_drop
-from merge_core.methods.contract import Chunk, Method, Rows, refuse_infinite_rows
+from kernels.rank_drop import rank_merge
+from kernels.trim_elect.choices import Merge
+from merge_core.methods.contract import Chunk, Method, Rows, Weights, refused_rows
 from merge_core.tensors import row_size
 
 USUAL_EPSILON = 0.15
@@ -49,8 +50,9 @@ class MagPrune(Method):
         epsilon = min(USUAL_EPSILON if self.epsilon is None else self.epsilon, self.widest())
         return max(self.density - epsilon / 2, 0.0), min(self.density + epsilon / 2, 1.0)
 
-    def thinned(self, chunk: Chunk) -> Rows:
-        """The chunk's rows once MagPrune has dropped entries from them, in their place."""
-        refuse_infinite_rows(chunk.rows, chunk.tensor)
+    def merged(self, chunk: Chunk, weights: Weights, how: Merge, zero_vote_sign: int = 0) -> Rows:
+        """The chunk's rows once MagPrune has dropped entries from them, merged as `how` says."""
         width, place = row_size(chunk.shape), (chunk.seed, chunk.tensor, chunk.start)
-        return rank_drop(chunk.rows, width, *place, self.shares(), self.rescale, chunk.rows)
+        shares = self.shares()
+        found = rank_merge(chunk.source, weights, width, *place, shares, self.rescale, how, "weighted", zero_vote_sign)
+        return refused_rows(chunk.rows, chunk.tensor) if found is None else found

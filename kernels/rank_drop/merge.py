@@ -1,0 +1,52 @@
+"""MagPrune and what follows it in numba: rows are read, ranked, thinned out and merged while they are in the cache."""
+
+from typing import Any
+
+import numpy as np
+
+from kernels.checks import Floats, Integers
+from kernels.compiled import compiled
+from kernels.philox import cpu as philox
+from kernels.rank_drop.counting import INFINITY, largest, rank, rooms_of
+from kernels.rank_drop.cpu import keep_below
+from kernels.stored_rows import load_stretches
+from kernels.trim_elect.combine import combine, room_of
+
+MERGED, FOR_A_SORT, NOT_FINITE = range(3)
+
+
+@compiled
+def _thin(row: Floats, table: Floats, stream: Any, start: int, rescale: bool, rooms: Any, scratch: Floats) -> int:
+    """`row` in place; MERGED, or why not."""
+    top, chances, draws = largest(row), scratch[0], scratch[1]
+    if top >= INFINITY:
+        return NOT_FINITE
+    if not rank(row, top, table, rooms, chances):
+        return FOR_A_SORT
+    philox.uniform(stream, start, draws)
+    keep_below(draws, chances, rescale, row)
+    return MERGED
+
+
+@compiled
+def rank_merge(
+    source: Integers,
+    table: Floats,
+    streams: Any,
+    start: int,
+    rescale: bool,
+    weights: Floats,
+    choices: Any,
+    out: Floats,
+) -> Any:
+    """How many elements are merged, and why not more."""
+    width, models = table.size, weights.size
+    rooms, scratch, (rows, own) = rooms_of(width), np.empty((2, width), np.float32), room_of(models, width)
+    for lo in range(0, out.size, width):
+        load_stretches(source, lo, width, rows[: models + 1])
+        for model in range(models):
+            end = _thin(rows[model], table, streams[model], start + lo, rescale, rooms, scratch)
+            if end != MERGED:
+                return lo, end
+        combine(rows, weights, choices, own, out[lo : lo + width])
+    return out.size, MERGED
