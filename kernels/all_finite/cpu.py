@@ -20,7 +20,7 @@ def _half(raw: NDArray[Any], magnitude_mask: Any, infinity: Any) -> bool:
 
 
 @compiled
-def _single(raw: NDArray[Any]) -> bool:
+def row_is_finite(raw: NDArray[Any]) -> bool:
     found = np.uint32(0)
     for i in range(raw.size):
         found |= np.uint32((bits_of_float(raw[i]) & np.uint32(0x7FFFFFFF)) >= np.uint32(0x7F800000))
@@ -34,7 +34,7 @@ def rows_are_finite(table: Integers, models: int, size: int) -> bool:
         base, own = room[0, : min(STRETCH, size - lo)], room[1, : min(STRETCH, size - lo)]
         base_stretch(table, lo, base)
         for model in range(models):
-            if not _single(stretch(table, model, lo, base, own)):
+            if not row_is_finite(stretch(table, model, lo, base, own)):
                 return False
     return True
 
@@ -55,4 +55,4 @@ def _float16(raw: NDArray[Any]) -> bool:
     return _half(raw, np.uint16(0x7FFF), np.uint16(0x7C00))
 
 
-ALL_FINITE = {"bfloat16": _bfloat16, "float16": _float16, "float32": _single, "float64": _double}
+ALL_FINITE = {"bfloat16": _bfloat16, "float16": _float16, "float32": row_is_finite, "float64": _double}

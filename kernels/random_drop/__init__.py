@@ -11,6 +11,10 @@ from kernels.checks import FLOAT32, Floats, check_array, output
 from kernels.dispatch import operation
 from kernels.philox.stream import stream_of
 from kernels.random_drop import cpu
+from kernels.random_drop import merge as merged
+from kernels.stored_rows import Rows, table_of
+from kernels.trim_elect.choices import Elect, Merge
+from kernels.trim_elect.combine import choices_of
 
 STEPS = 1 << 24
 """Draws are multiples of 1 / STEPS."""
@@ -35,6 +39,30 @@ def random_drop(
         np.copyto(out, rows)
     cpu.random_drop(out, words, start, limit, divisor)
     return out
+
+
+@operation
+def drop_merge(
+    rows: Rows,
+    weights: Floats,
+    seed: int,
+    stream: str,
+    start: int,
+    density: float,
+    rescale: bool = True,
+    merge: Merge = "mean",
+    elect: Elect = "weighted",
+    zero_vote_sign: int = 0,
+) -> Floats | None:
+    """What `random_drop` leaves of `rows`, merged: float32 [elements]; None where an entry is NaN or infinite.
+
+    `merge` all is `weighted_sum`, the others are `trim_elect`'s `how` with nothing trimmed.
+    """
+    source, models, size = table_of("rows", rows)
+    choices, out = choices_of(weights, models, merge, elect, zero_vote_sign), np.empty(size, np.float32)
+    streams = np.array([stream_of(seed, stream, i) for i in range(models)], np.uint64)
+    limits = limit_and_divisor(density, rescale)
+    return out if merged.drop_merge(source, streams, start, *limits, weights, choices, out) else None
 
 
 def rescaled(values: Floats, density: float) -> Floats:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 
 from kernels.philox.reference import uniform
+from kernels.trim_elect.choices import Elect, Merge
+from kernels.trim_elect.reference import combine
 
 
 def random_drop(
@@ -13,6 +15,24 @@ def random_drop(
     is_kept = torch.stack(draws).double() < density if draws else torch.empty_like(rows).bool()
     result = keep(rows, is_kept, density, rescale)
     return result if out is None else out.copy_(result)
+
+
+def drop_merge(
+    rows: Tensor,
+    weights: Tensor,
+    seed: int,
+    stream: str,
+    start: int,
+    density: float,
+    rescale: bool = True,
+    merge: Merge = "mean",
+    elect: Elect = "weighted",
+    zero_vote_sign: int = 0,
+) -> Tensor | None:
+    if not rows.isfinite().all():
+        return None
+    thinned = random_drop(rows, seed, stream, start, density, rescale)
+    return combine(thinned, weights, merge, elect, zero_vote_sign)
 
 
 def keep(rows: Tensor, is_kept: Tensor, density: float, rescale: bool = True) -> Tensor:

@@ -4,9 +4,18 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from kernels.random_drop import random_drop
-from merge_core.methods.contract import Chunk, Method, Rows, State, Weights, refuse_infinite_rows, refuse_zero_sum
-from merge_core.methods.sparse_rows import add_up
+from kernels.random_drop import drop_merge
+from kernels.trim_elect.choices import Elect, Merge
+from merge_core.methods.contract import (
+    Chunk,
+    Method,
+    Rows,
+    State,
+    Weights,
+    normalized,
+    refuse_zero_sum,
+    refused_rows,
+)
 
 
 class DareLinear(Method):
@@ -32,10 +41,20 @@ class DareLinear(Method):
             refuse_zero_sum(weights, tensor)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        return add_up(dropped(chunk, self.density, self.rescale), weights, self.normalize)
+        shares = normalized(weights) if self.normalize else weights
+        return merged(chunk, shares, self.density, self.rescale, "all")
 
 
-def dropped(chunk: Chunk, density: float, rescale: bool) -> Rows:
-    """The chunk's rows once DARE has dropped entries from them, in their place."""
-    refuse_infinite_rows(chunk.rows, chunk.tensor)
-    return random_drop(chunk.rows, chunk.seed, chunk.tensor, chunk.start, density, rescale, chunk.rows)
+def merged(
+    chunk: Chunk,
+    weights: Weights,
+    density: float,
+    rescale: bool,
+    how: Merge,
+    votes: Elect = "weighted",
+    zero_vote_sign: int = 0,
+) -> Rows:
+    """The chunk's rows once DARE has dropped entries from them, merged as `how` says."""
+    place = chunk.seed, chunk.tensor, chunk.start
+    found = drop_merge(chunk.source, weights, *place, density, rescale, how, votes, zero_vote_sign)
+    return refused_rows(chunk.rows, chunk.tensor) if found is None else found

@@ -7,8 +7,8 @@ from pydantic import Field
 from kernels.random_drop import rescaled
 from kernels.trim_elect import Elect, How
 from merge_core.methods.contract import Chunk, Method, Rows, State, Weights
-from merge_core.methods.dare_linear import dropped
-from merge_core.methods.sparse_rows import ZERO_VOTE_SIGN, Aggregate, elect
+from merge_core.methods.dare_linear import merged
+from merge_core.methods.sparse_rows import ZERO_VOTE_SIGN, Aggregate
 from merge_core.methods.ties import Votes
 
 
@@ -37,13 +37,13 @@ class DareTies(Method):
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         # Votes are taken before the division, which changes no sign: so those that cancel do so exactly.
-        merged = self._elected(dropped(chunk, self.density, rescale=False), weights)
-        return rescaled(merged, self.density) if self.rescale else merged
+        found = merged(chunk, weights, self.density, False, *self._choices())
+        return rescaled(found, self.density) if self.rescale else found
 
-    def _elected(self, rows: Rows, weights: Weights) -> Rows:
+    def _choices(self) -> tuple[How, Elect, int]:
+        """How what agrees is merged, who elects, and the sign where the votes cancel."""
         if self.convention != "peft":
-            zero_vote_sign = ZERO_VOTE_SIGN[self.convention]
             votes: Elect = "frequency" if self.votes == "frequency" else "weighted"
-            return elect(rows, weights, self.aggregate, votes, zero_vote_sign)
+            return self.aggregate, votes, ZERO_VOTE_SIGN[self.convention]
         how: How = "count" if self.aggregate == "mean" else self.aggregate
-        return elect(rows, weights, how, "frequency" if self.votes == "frequency" else "unweighted", zero_vote_sign=1)
+        return how, "frequency" if self.votes == "frequency" else "unweighted", 1
