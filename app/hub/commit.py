@@ -8,16 +8,16 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.bodies import declared_length, refuse_encoding
 from app.api.committing import commit_changes, propose_changes, refuse_computed
-from app.api.services import Pot, Services
+from app.api.services import Pot
 from app.hub.auth import Publisher, writable_repo
 from app.hub.errors import MissingEntryError, MissingRevisionError
 from app.hub.oids import LARGE_BYTES
 from app.hub.operations import Draft
 from app.hub.route import hub_router
-from app.hub.snapshots import NO_COMMIT, open_snapshot
+from app.hub.snapshots import open_snapshot
 from app.problems import TooLargeError
 from app.store.records import Repo
-from merge_core.errors import InputError, NotFoundError, StaleParentError, nearest
+from merge_core.errors import InputError, NotFoundError, nearest
 
 router = hub_router()
 LONGEST_LINE = LARGE_BYTES * 4 // 3 + (64 << 10)
@@ -63,8 +63,9 @@ def _kept(base_url: str, draft: Draft, create_pr: bool) -> dict[str, Any]:
         if create_pr:
             pull, commit = propose_changes(draft.pot, draft.caller, repo, changes, header.message, draft.revision)
             return {**_told(page, commit.id), "pullRequestUrl": f"{page}/discussions/{pull.name}"}
-        parent = _parent(draft.pot, repo, header.parent)
-        commit, _ = commit_changes(draft.pot, draft.caller, repo, changes, header.message, parent, draft.revision)
+        commit, _ = commit_changes(
+            draft.pot, draft.caller, repo, changes, header.message, header.parent, draft.revision
+        )
     except NotFoundError as error:
         if error.where in ("branch", "revision"):
             raise MissingRevisionError(error.message, where=error.where, found=error.found) from None
@@ -74,15 +75,6 @@ def _kept(base_url: str, draft: Draft, create_pr: bool) -> dict[str, Any]:
 
 def _told(page: str, commit: str) -> dict[str, Any]:
     return {"success": True, "commitOid": commit, "commitUrl": f"{page}/commit/{commit}", "hookOutput": ""}
-
-
-def _parent(pot: Services, repo: Repo, named: str | None) -> str | None:
-    """The parent as the store knows it: clients name one even where there is none."""
-    if named != NO_COMMIT:
-        return named
-    if pot.store.tip(repo) is not None:
-        raise StaleParentError("the repo has commits", where="parent", found=named)
-    return None
 
 
 def _check_deletions(draft: Draft) -> None:

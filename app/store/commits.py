@@ -26,6 +26,8 @@ from app.store.tables import commits, files, refs, repos
 from app.store.trees import Changes, changed, check_tree, tree_of
 from merge_core.errors import NotFoundError, StaleParentError, nearest
 
+NO_COMMIT = "0" * COMMIT_LENGTH
+
 
 class CommitRecords(Subject):
     """What repos hold, at each of their commits."""
@@ -154,8 +156,8 @@ def move_ref(connection: Connection, repo: Repo, ref: str, commit: Commit) -> Co
 
 
 def _is_same(named: str, tip: str | None) -> bool:
-    """Whether the tip is named, in full or by its first digits."""
-    return tip is not None and len(named) >= SHORTEST_PREFIX and tip.startswith(named.lower())
+    """Whether the tip is named, in full or by its first digits; before the first commit by zeros, as in git."""
+    return named == NO_COMMIT if tip is None else len(named) >= SHORTEST_PREFIX and tip.startswith(named.lower())
 
 
 def _identity(
