@@ -72,12 +72,15 @@ def commit_of(row: Row[Any]) -> Commit:
 
 
 def _line(newest: Commit, most: int | None = None) -> CTE:
-    """A commit and its parents, each with its distance: by their links, as keys grow on all branches alike."""
-    columns = (commits.c.id, commits.c.parent)
-    first = select(*columns, literal(0).label("depth"))
-    line = first.where(commits.c.repo_id == newest.repo_id, commits.c.id == newest.id).cte("line", recursive=True)
-    older = select(*columns, line.c.depth + 1).join(line, commits.c.id == line.c.parent)
-    older = older.where(commits.c.repo_id == newest.repo_id)
+    """A commit and its parents, each with its distance: by their links, as keys grow on all branches alike.
+
+    Each step asks for one commit. As a join PostgreSQL may read all of the repo's at every step: 20 000 in 90 s.
+    """
+    of_repo = commits.c.repo_id == newest.repo_id
+    first = select(commits.c.id, commits.c.parent, literal(0).label("depth"))
+    line = first.where(of_repo, commits.c.id == newest.id).cte("line", recursive=True)
+    grandparent = select(commits.c.parent).where(of_repo, commits.c.id == line.c.parent).scalar_subquery()
+    older = select(line.c.parent, grandparent, line.c.depth + 1).where(line.c.parent.is_not(None))
     return line.union_all(older if most is None else older.where(line.c.depth + 1 < most))
 
 
