@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.app.api.conftest import Pot
 
+Recipe = dict[str, Any]
 REPO = "/v1/repos/team/math"
 
 
@@ -72,3 +74,21 @@ def test_a_history_is_read_page_by_page(client: httpx.Client) -> None:
         if (cursor := page["next_cursor"]) is None:
             break
     assert seen == made[::-1]
+
+
+def test_a_recipe_may_name_branches_and_tags_and_is_pinned(client: httpx.Client, pot: Pot, recipe: Recipe) -> None:
+    store = pot.inside.store
+    one, two = store.require_repo("team/one"), store.require_repo("team/two")
+    store.create_branch(one, "feature/x")
+    store.create_tag(two, "v1.0")
+    made = client.put(f"/v1/repos/{one.full_name}/files/README.md", content=b"on main").json()["commit"]
+    sources = ["team/one@feature/x", "team/two@v1.0"]
+    ingredients = [{"source": source, "weight": 0.5} for source in sources]
+    asked = client.post("/v1/compositions", json={"name": "soups/mix", "recipe": recipe | {"ingredients": ingredients}})
+    pinned = [ingredient["source"] for ingredient in asked.json()["recipe"]["ingredients"]]
+    assert pinned == [f"team/one@{one.head}", f"team/two@{two.head}"]
+    assert made != one.head
+    missing = recipe | {"ingredients": [{"source": "team/one@feature/y", "weight": 1.0}]}
+    refused = client.post("/v1/plan", json={"recipe": missing})
+    assert (refused.status_code, refused.json()["where"]) == (404, "recipe.ingredients[0].source")
+    assert "'feature/x'" in refused.json()["expected"]
