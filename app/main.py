@@ -11,6 +11,7 @@ from app.api import ROUTERS
 from app.api.health import StoreFigures
 from app.api.observe import Observer
 from app.api.services import Services
+from app.hub.builds import Builds
 from app.hub.paths import RawPaths
 from app.jobs.queue import Jobs, connect
 from app.settings import Settings
@@ -32,6 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
+    app.state.builds = Builds(services)
     for router in (*ROUTERS, *hub.ROUTERS):
         app.include_router(router)
     problems.install(app)

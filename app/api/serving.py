@@ -26,7 +26,10 @@ _RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18})")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A file of a repo as it is sent: where its bytes are, and what identifies them: the sha256 if nothing else."""
+    """A file of a repo as it is sent: where its bytes are, and what identifies them: the sha256 if nothing else.
+
+    `former` is an entity tag that was given for the same bytes before their hash was known.
+    """
 
     path: str
     blobs: Blobs
@@ -34,16 +37,17 @@ class Served:
     size: int
     commit: str
     etag: str = ""
+    former: str = ""
 
 
 def serve(request: Request, served: Served) -> Response:
     """The response to a GET or HEAD of a file; raises RangeError when it asks for bytes that do not exist."""
-    headers = _headers(served)
-    if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
+    headers = file_headers(served)
+    if is_known(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    ranges = wanted_ranges(request, headers["ETag"], served.size)
+    ranges = wanted_ranges(request, headers["ETag"], served.size, f'"{served.former}"')
     if served.blobs.is_whole(served.sha256) or "," in (ranges or ""):
-        return BlobResponse(served.blobs.local_path(served.sha256), ranges, headers, _media_type(served.path))
+        return BlobResponse(served.blobs.local_path(served.sha256), ranges, headers, media_type_of(served.path))
     return _decoded(request, served, ranges, headers)
 
 
@@ -53,7 +57,7 @@ def _decoded(request: Request, served: Served, ranges: str | None, headers: dict
     headers |= {"Content-Length": str(last + 1 - first)}
     if ranges is not None:
         headers |= {"Content-Range": f"bytes {first}-{last}/{served.size}"}
-    media_type, status = _media_type(served.path), 200 if ranges is None else 206
+    media_type, status = media_type_of(served.path), 200 if ranges is None else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
     pieces = served.blobs.read(served.sha256, first, last + 1)
@@ -84,11 +88,11 @@ class BlobResponse(FileResponse):
         await super().__call__({**scope, "headers": headers.raw}, receive, send)
 
 
-def wanted_ranges(request: Request, etag: str, size: int) -> str | None:
+def wanted_ranges(request: Request, etag: str, size: int, former: str = "") -> str | None:
     """The Range header reduced to what can be sent; None sends the whole file."""
     header = request.headers.get("range")
     condition = request.headers.get("if-range")
-    if request.method != "GET" or header is None or (condition is not None and condition != etag):
+    if request.method != "GET" or header is None or (condition not in (None, etag, former)):
         return None
     unit, _, text = header.partition("=")
     matches = [_RANGE.fullmatch(part.strip()) for part in text.split(",")]
@@ -115,12 +119,14 @@ def _span(match: re.Match[str], size: int) -> tuple[int, int]:
     return int(first), int(last) if last else max(size - 1, int(first))
 
 
-def _is_known(header: str | None, etag: str) -> bool:
+def is_known(header: str | None, etag: str) -> bool:
+    """True when an If-None-Match header names the entity tag."""
     tags = [tag.strip().removeprefix("W/") for tag in (header or "").split(",")]
     return etag in tags or "*" in tags
 
 
-def _headers(served: Served) -> dict[str, str]:
+def file_headers(served: Served) -> dict[str, str]:
+    """What every response with a file says of it."""
     name = quote(PurePosixPath(served.path).name)
     return {
         "ETag": f'"{served.etag or served.sha256}"',
@@ -131,5 +137,6 @@ def _headers(served: Served) -> dict[str, str]:
     }
 
 
-def _media_type(path: str) -> str:
+def media_type_of(path: str) -> str:
+    """What a browser may make of the file."""
     return SHOWN_AS.get(PurePosixPath(path).suffix.lower(), "application/octet-stream")

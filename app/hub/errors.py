@@ -62,6 +62,10 @@ class CardError(MalformedError):
     reasons: Sequence[str] = ()
 
 
+class NotBuiltError(ConflictError):
+    """The composition that was to make the file has failed, or was cancelled."""
+
+
 CODES: Mapping[type[StockpotError], str] = {
     MissingRepoError: "RepoNotFound",
     NamelessRepoError: "RepoNotFound",

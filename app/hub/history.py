@@ -31,7 +31,11 @@ def commits(
 ) -> list[dict[str, Any]]:
     """The newest first, page by page."""
     repo = visible_repo(pot, caller, namespace, name)
-    newest = open_snapshot(pot, repo, revision).commit
+    snapshot = open_snapshot(pot, repo, revision)
+    newest = snapshot.commit
+    if snapshot.unbuilt is not None:
+        coming = Commit(newest, repo.id, repo.head, snapshot.title, snapshot.unbuilt.author, snapshot.created_at)
+        return [] if page else [_told(coming, "formatted" in expand)]
     most = min(limit, MOST)
     total = 0 if newest == NO_COMMIT else pot.store.count_commits(repo, newest)
     response.headers["X-Total-Count"] = str(total)

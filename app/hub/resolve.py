@@ -8,7 +8,8 @@ from app.hub.auth import Visitor, open_repo
 from app.hub.errors import missing_repo
 from app.hub.oids import etag_of
 from app.hub.route import hub_router
-from app.hub.snapshots import Snapshot, SnapshotFile, open_snapshot
+from app.hub.snapshots import Snapshot, SnapshotFile, mark_of, open_snapshot
+from app.hub.streaming import streamed
 
 router = hub_router()
 
@@ -31,6 +32,8 @@ def nameless(caller: Visitor, name: str) -> None:
 
 
 def sent(pot: Services, request: Request, snapshot: Snapshot, file: SnapshotFile) -> Response:
-    """The response with a file whose bytes are here."""
-    assert file.sha256 is not None, "a built commit knows its bytes"
-    return serve(request, Served(file.path, pot.blobs, file.sha256, file.size, snapshot.commit, etag_of(pot, file)))
+    """The response with a file whose bytes are here, or are being made."""
+    if file.sha256 is None:
+        return streamed(pot, request, snapshot, file)
+    etag, former = etag_of(pot, file), mark_of(snapshot.commit, file.path)
+    return serve(request, Served(file.path, pot.blobs, file.sha256, file.size, snapshot.commit, etag, former))

@@ -1,37 +1,46 @@
 """One revision of a repo as clients see it: a commit and its files."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from app.api.services import Services
 from app.hub.errors import MissingEntryError, MissingRevisionError
-from app.store.records import Commit, Repo
+from app.store.records import Commit, Composition, PlannedFile, Repo
+from app.store.revisions import COMMIT_LENGTH, MAIN, MAIN_REF
 from merge_core.errors import InputError, NotFoundError, nearest
 
 NO_COMMIT = "0" * 40
 """What clients are told to be the commit of a repo that has none: they insist on one."""
+DIGITS = re.compile(r"[0-9a-fA-F]{7,40}")
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFile:
-    """A file of a revision; `sha256` is None while its bytes are not known, and `mark` identifies them instead."""
+    """A file of a revision; `sha256` is None while its bytes are not known, and `mark` identifies them instead.
+
+    `planned` is what is known of a file that is not built.
+    """
 
     path: str
     size: int
     sha256: str | None
     mark: str = ""
+    planned: PlannedFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A revision of a repo."""
+    """A revision of a repo; `unbuilt` is the composition that its files are to be made by, or were to be."""
 
     repo: Repo
     commit: str
     title: str
     created_at: datetime
     files: Mapping[str, SnapshotFile]
+    unbuilt: Composition | None = None
 
     def file(self, path: str) -> SnapshotFile:
         """The file at a path. Raises MissingEntryError."""
@@ -51,9 +60,21 @@ class Snapshot:
 
 def open_snapshot(pot: Services, repo: Repo, revision: str) -> Snapshot:
     """The revision of a repo that the caller may see. Raises MissingRevisionError."""
-    if repo.head is None and revision in ("main", NO_COMMIT):
+    if revision in (MAIN, MAIN_REF):
+        composition = pot.store.awaited_by(repo)
+        if composition is not None and (composition.files or repo.head is None):
+            return _unbuilt(repo, composition)
+    if repo.head is None and revision in (MAIN, NO_COMMIT):
         return Snapshot(repo, NO_COMMIT, "", repo.created_at, {})
-    return _built(pot, repo, _commit(pot, repo, revision))
+    try:
+        return _built(pot, repo, _commit(pot, repo, revision))
+    except MissingRevisionError:
+        composition = pot.store.asked_at(repo.full_name, revision.lower()) if DIGITS.fullmatch(revision) else None
+        if composition is None:
+            raise
+    if composition.commit is not None:  # the repo had the same files before, under another commit
+        return _built(pot, repo, _commit(pot, repo, composition.commit))
+    return _unbuilt(repo, composition)
 
 
 def _commit(pot: Services, repo: Repo, revision: str) -> Commit:
@@ -66,3 +87,42 @@ def _commit(pot: Services, repo: Repo, revision: str) -> Commit:
 def _built(pot: Services, repo: Repo, commit: Commit) -> Snapshot:
     files = {entry.path: SnapshotFile(entry.path, entry.size, entry.sha256) for entry in pot.store.tree(commit)}
     return Snapshot(repo, commit.id, commit.message, commit.created_at, files)
+
+
+def _unbuilt(repo: Repo, composition: Composition) -> Snapshot:
+    """The files as they are foreseen. Of what failed nothing is here any more: see app/hub/resolve.py."""
+    commit = composition.digest[:COMMIT_LENGTH]
+    if not composition.files:
+        raise MissingRevisionError(_fate(composition), where="revision", found=commit)
+    files = {
+        file.path: SnapshotFile(
+            file.path,
+            file.size,
+            file.sha256 if file.shard is None and composition.is_open else None,
+            mark_of(commit, file.path),
+            file,
+        )
+        for file in sorted(composition.files, key=lambda file: file.path)
+    }
+    return Snapshot(repo, commit, f"Compose {commit[:12]}", composition.created_at, files, composition)
+
+
+def mark_of(commit: str, path: str) -> str:
+    """What identifies a file of a composition before its bytes are known: they follow from the commit."""
+    return sha256(f"{commit}/{path}".encode()).hexdigest()
+
+
+def _fate(composition: Composition) -> str:
+    """Why a composition has no files."""
+    if composition.is_open:
+        return f"the composition is {composition.state}, and its files are known once it is built"
+    return why_not(composition)
+
+
+def why_not(composition: Composition) -> str:
+    """What became of a composition that will not be built, and how to get one."""
+    error = composition.error or {}
+    cause = ": ".join(str(error[part]) for part in ("where", "message") if part in error)
+    found = f", found {error['found']}" if "found" in error else ""
+    again = "compose it again, or ask for an earlier commit by its id"
+    return f"the composition {composition.state}{': ' if cause else ''}{cause}{found}; {again}"

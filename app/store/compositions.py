@@ -149,11 +149,11 @@ def reserve_repo(connection: Connection, wanted: Composition) -> Repo:
     namespace, name = wanted.name.split("/", 1)
     repo = find_repo(connection, namespace, name)
     if repo is None:
-        return insert_repo(connection, namespace, name, wanted.private, "composition")
+        repo = insert_repo(connection, namespace, name, wanted.private, "composition")
     if repo.head and repo.kind != "composition":
         expected = "a new name, or that of a composition"
         raise ConflictError("this name is taken", where="name", found=f"a repo of kind {repo.kind}", expected=expected)
-    changed = {"kind": "composition", "private": repo.private or wanted.private}
+    changed = {"kind": "composition", "private": repo.private or wanted.private, "awaits": wanted.id}
     connection.execute(update(repos).where(repos.c.id == repo.id).values(changed))
     return repo
 

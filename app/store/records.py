@@ -45,6 +45,7 @@ class Repo:
     """A named history of commits; `head` is None until the first commit.
 
     With a gate all may see it who could without, and tokens of its namespace alone read its files.
+    `awaits` is the composition that was asked for last under this name, built or not.
     """
 
     id: int
@@ -56,6 +57,7 @@ class Repo:
     created_at: datetime
     updated_at: datetime
     gated: Gate = ""
+    awaits: str | None = None
 
     @property
     def full_name(self) -> str:

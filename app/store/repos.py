@@ -148,4 +148,4 @@ def changed_repo(connection: Connection, repo: Repo, values: dict[str, Any]) -> 
 def repo_of(row: Row[Any]) -> Repo:
     """The record in a row."""
     dates = (row.created_at, row.updated_at)
-    return Repo(row.id, row.namespace, row.name, row.kind, row.private, row.head, *dates, row.gated)
+    return Repo(row.id, row.namespace, row.name, row.kind, row.private, row.head, *dates, row.gated, row.awaits)

@@ -44,6 +44,8 @@ repos = Table(
     # Empty, `auto` or `manual`: whether others than the namespace's own must be let in before they read files.
     Column("gated", String(16), nullable=False, server_default=""),
     Column("head", String(40)),
+    # The composition that was asked for last under this name: `main` is what it will be.
+    Column("awaits", String(32)),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
     UniqueConstraint("namespace", "name"),

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, case, or_, select
 
 from app.store.compositions import composition_of
 from app.store.job_rows import lock_family, make_due
-from app.store.records import OPEN_STATES, Composition, JobState, Json, Ready
+from app.store.records import OPEN_STATES, Composition, JobState, Json, Ready, Repo
 from app.store.subject import Subject
 from app.store.tables import composition_names, compositions, jobs
 
@@ -41,15 +41,15 @@ class UnbuiltRecords(Subject):
                 make_due(connection, composition.job_id)
             return is_planned
 
-    def newest_asked(self, name: str) -> Composition | None:
-        """The newest composition that was asked for under this name, unless it is built."""
-        query = select(compositions).where(_asked_under(name)).order_by(compositions.c.created_at.desc())
+    def awaited_by(self, repo: Repo) -> Composition | None:
+        """The composition that was asked for last under the repo's name, unless it is built; also one that failed."""
+        query = select(compositions).where(compositions.c.id == repo.awaits, compositions.c.state != "done")
         with self._database.read() as connection:
-            row = connection.execute(query.limit(1)).first()
-            return None if row is None or row.state == "done" else replace(composition_of(row), name=name)
+            row = connection.execute(query).one_or_none()
+            return None if row is None else replace(composition_of(row), name=repo.full_name)
 
     def asked_at(self, name: str, commit: str) -> Composition | None:
-        """The one whose commit begins with these digits, rather one that goes on than one that ended."""
+        """The one under this name whose commit begins with these digits; one that failed only for want of others."""
         starts_so = compositions.c.digest.startswith(commit, autoescape=True)
         goes_on = case((compositions.c.state.in_((*OPEN_STATES, "done")), 0), else_=1)
         query = select(compositions).where(_asked_under(name), starts_so)

@@ -16,6 +16,7 @@ import httpx
 import pytest
 import torch
 import uvicorn
+from fastapi import FastAPI
 from redis import Redis
 from redis.exceptions import RedisError
 from safetensors.torch import save
@@ -44,6 +45,7 @@ class Pot:
     url: str
     inside: Services
     data: Path
+    app: FastAPI
 
     def client(self, secret: str | None = None) -> httpx.Client:
         headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
@@ -109,7 +111,7 @@ def running(settings: Settings) -> Iterator[Pot]:
         thread.start()
         try:
             wait_until(lambda: server.started)
-            yield Pot(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.services, settings.data)
+            yield Pot(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.services, settings.data, app)
         finally:
             server.should_exit = True
             thread.join(DEADLINE_S)

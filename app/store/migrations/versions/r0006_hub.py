@@ -48,6 +48,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["hash"], ["xorbs.hash"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("hash", "owner"),
     )
+    op.add_column("repos", sa.Column("awaits", sa.String(length=32), nullable=True))
     op.add_column("compositions", sa.Column("files", sa.JSON(none_as_null=True), nullable=True))
     op.drop_index("one_per_digest", table_name="compositions")
     op.create_index(
