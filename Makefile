@@ -36,8 +36,9 @@ check: $(VENV)/.ready  ## lint, format check and types
 openapi: $(VENV)/.ready  ## write openapi.yaml anew
 	$(BIN)/python -m app.openapi > openapi.yaml
 
-bench: $(VENV)/.ready  ## speed and memory against plain torch and a file copy, in one run
+bench: $(VENV)/.ready  ## speed and memory against plain torch, a file copy and plain servers, in one run
 	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks.transfers
 
 fuzz: $(VENV)/.ready  ## ten minutes of bent files against every reader and codec, guided by coverage (Linux)
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
