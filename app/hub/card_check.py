@@ -6,8 +6,9 @@ from typing import Any
 
 from merge_core.documents import parse_yaml
 from merge_core.errors import MalformedError
+from merge_core.formats.model_card import MOST_BYTES
 
-FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*$", re.DOTALL | re.MULTILINE)
+FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 MODEL_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 EMPTY = "empty or missing yaml metadata in the card"
 
@@ -40,6 +41,8 @@ def findings(content: str) -> tuple[list[str], list[str]]:
     match = FRONT.match(content)
     if match is None or not match[1].strip():
         return [], [EMPTY]
+    if len(match[1]) > MOST_BYTES:
+        return [f"the metadata is longer than {MOST_BYTES} bytes"], []
     try:
         front = parse_yaml(match[1].encode(errors="surrogatepass"))
     except MalformedError as error:
