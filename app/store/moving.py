@@ -28,6 +28,7 @@ class Moving(Subject):
             with self._database.write() as connection:
                 _check_still(connection, repo)
                 _move_jobs(connection, old, new)
+                _hold_compositions(connection, old)
                 for column in (compositions.c.name, composition_names.c.name, deltas.c.base_repo):
                     connection.execute(update(column.table).where(column == old).values({column: new}))
                 _check_unread(connection, old)
@@ -57,6 +58,13 @@ def _move_jobs(connection: Connection, old: str, new: str) -> None:
                 subject = row.subject_id.replace(f"{old}@", f"{new}@", 1)
                 insert_job(connection, row.kind, subject, new, {**row.payload, "repo": new})
     connection.execute(update(jobs).where(jobs.c.repo == old).values(repo=new))
+
+
+def _hold_compositions(connection: Connection, full_name: str) -> None:
+    """Nobody publishes under the name, or under it too, until the transaction ends."""
+    too = select(composition_names.c.composition_id).where(composition_names.c.name == full_name)
+    mine = (compositions.c.name == full_name) | compositions.c.id.in_(too)
+    connection.execute(select(compositions.c.id).where(mine).order_by(compositions.c.id).with_for_update()).all()
 
 
 def _check_unread(connection: Connection, full_name: str) -> None:
