@@ -68,9 +68,18 @@ def _commit_of(pot: Services, token: Token, source: str, where: str) -> tuple[Re
         )
     check_gate(token, repo, where)
     try:
-        return repo, pot.store.resolve_revision(repo, check_revision(revision or "main", where))
+        commit = pot.store.resolve_revision(repo, check_revision(revision or "main", where))
     except NotFoundError as error:
         raise NotFoundError(error.message, where=where, found=error.found, expected=error.expected) from None
+    _refuse_unreadable(pot, repo, commit, where)
+    return repo, commit
+
+
+def _refuse_unreadable(pot: Services, repo: Repo, commit: Commit, where: str) -> None:
+    """Raises RecipeError for what was found to be broken or unsafe, though what is wrong may be in no header."""
+    found = pot.store.delta_of(repo, commit.id)
+    if found is not None and (found.kind, found.state) == ("files", "refused"):
+        raise RecipeError(f"this commit is kept as files only: {found.reason}", where=where, found=commit.id)
 
 
 def _at_hand(pot: Services, token: Token, full_name: str) -> str:

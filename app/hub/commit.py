@@ -109,6 +109,7 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
         pending += rest
         _check(len(pending), LONGEST_LINE, "bytes in one line")
     if pending.strip():
+        _check(count + 1, MOST_LINES, "lines")
         yield bytes(pending)
 
 

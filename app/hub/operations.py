@@ -93,7 +93,10 @@ class Draft:
     def take(self, raw: bytes) -> None:
         """One line. Raises what is wrong with it, and where."""
         self.count += 1
-        line = _parsed(Line, parse_json(raw), f"line {self.count}")
+        try:
+            line = _parsed(Line, parse_json(raw), f"line {self.count}")
+        except MalformedError as error:
+            raise error.within(f"line {self.count}") from None
         if (line.key == "header") != (self.header is None):
             raise InputError("the header is the first line, and no other", where=f"line {self.count}", found=line.key)
         if self.header is None:

@@ -16,7 +16,7 @@ from merge_core.delta_facts import Measuring, TensorFacts, in_sum, stands_alone
 from merge_core.deltas import Delta
 from merge_core.errors import FileError, NotFoundError
 from merge_core.fit import Fit
-from merge_core.formats import Artefact, Inspection, inspect, read
+from merge_core.formats import Artefact, Inspection, check_file, inspect, read
 from merge_core.formats.model_card import base_in_card
 from merge_core.orientation import model_type
 from merge_core.sources import Source
@@ -64,6 +64,7 @@ def ingest(work: Work) -> None:
     source = StoreResolve(work.store, work.blobs, EVERYBODY)(f"{repo}@{commit}")
     of_repo = work.store.require_repo(repo)
     try:
+        _check(source)
         found = inspect(source.files)
         record = _record(work, of_repo, found, _declared(work, of_repo, found, source))
         look = Look(work, of_repo, source, record)
@@ -72,6 +73,12 @@ def ingest(work: Work) -> None:
         found = Inspection("files", UNREADABLE, str(error), error_document(error))
         work.store.put_delta(_record(work, of_repo, found, None))
     work.store.finish(work.job.id, work.lease.token, {"kind": found.kind, "format": found.format})
+
+
+def _check(source: Source) -> None:
+    """Raises FileError for content that no recipe may use: pushes by the Hub's protocol come in as they are."""
+    for path, file in sorted(source.files.items()):
+        check_file(path, file)
 
 
 def _declared(work: Work, repo: Repo, found: Inspection, source: Source) -> str | None:
