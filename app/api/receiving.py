@@ -63,7 +63,7 @@ async def take_in(
     refuse_encoding(request)
     span = content_span(request.headers)
     limit = pot.settings.max_file_bytes if size is None else size
-    _check_limit(span.total if span else declared_length(request) or 0, limit)
+    check_limit(span.total if span else declared_length(request) or 0, limit)
     if span is None:
         return await _whole(request, pot, owner, sha256, limit, check, size)
     if sha256 is None:
@@ -78,9 +78,9 @@ async def take_part(
 ) -> None:
     """Stream the body into its place in an upload whose parts come in any order. FileError when it is too short."""
     refuse_encoding(request)
-    _check_limit(declared_length(request) or 0, stop - start)
+    check_limit(declared_length(request) or 0, stop - start)
     with await run_in_threadpool(pot.blobs.parts.open, owner.id, sha256, size, start, stop) as part:
-        await _pour(request, part.write, 0, stop - start)
+        await pour(request, part.write, 0, stop - start)
         if part.missing:
             found = f"{stop - start - part.missing} bytes"
             raise FileError("the part is too short", where="body", found=found, expected=f"{stop - start} bytes")
@@ -136,7 +136,7 @@ async def _whole(
 ) -> Arrival:
     length = declared_length(request) if expected is None else expected
     with await run_in_threadpool(pot.blobs.open_upload, sha256, length) as upload:
-        await _pour(request, upload.write, 0, limit)
+        await pour(request, upload.write, 0, limit)
         found, size = await run_in_threadpool(upload.finish, check, _announcing(pot, owner))
     await run_in_threadpool(pot.store.record_blob, found, size, owner)
     return Arrival(found, size, size, is_checked=True)
@@ -148,7 +148,7 @@ async def _part(request: Request, pot: Services, owner: Token, sha256: str, span
         return Arrival(sha256, span.total, min(received, span.total))
     with await run_in_threadpool(pot.blobs.resume_upload, owner.id, sha256, span.total) as upload:
         _check_follows(upload, span.first)
-        await _pour(request, upload.write, upload.received, span.stop)
+        await pour(request, upload.write, upload.received, span.stop)
         received = upload.received
         if upload.complete:
             await run_in_threadpool(upload.finish, check, _announcing(pot, owner))
@@ -161,12 +161,12 @@ def _announcing(pot: Services, owner: Token) -> Announce:
     return partial(pot.store.announce_blob, owner=owner)
 
 
-async def _pour(request: Request, write: Callable[[bytes], None], received: int, most: int) -> None:
+async def pour(request: Request, write: Callable[[bytes], object], received: int, most: int) -> None:
     """Write the body in pieces large enough that changing threads costs nothing."""
     pending = bytearray()
     async for chunk in request.stream():
         pending += chunk
-        _check_limit(received + len(pending), most)
+        check_limit(received + len(pending), most)
         if len(pending) >= PIECE_BYTES:
             await run_in_threadpool(write, bytes(pending))
             received += len(pending)
@@ -185,7 +185,8 @@ def _check_follows(upload: Upload, first: int) -> None:
         )
 
 
-def _check_limit(size: int, most: int) -> None:
+def check_limit(size: int, most: int) -> None:
+    """Raises TooLargeError for a body above `most` bytes."""
     if size > most:
         raise TooLargeError(
             "the body is too large", where="body", found=f"at least {size} bytes", expected=f"at most {most}"

@@ -16,6 +16,7 @@ from app.hub import (
     tree,
     whoami,
 )
+from app.hub.xet import cas, tokens
 
 ROUTERS = (
     info.router,
@@ -30,6 +31,8 @@ ROUTERS = (
     repos.router,
     preupload.router,
     lfs.router,
+    cas.router,
+    tokens.router,
     commit.router,
     resolve.router,
 )

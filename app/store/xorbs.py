@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.store.blob_records import AT_ONCE, add_blob
 from app.store.records import ANY_NAMESPACE, Token
-from app.store.repos import visible_to
+from app.store.repos import readable_by
 from app.store.subject import Subject, now
 from app.store.tables import blob_owners, commits, files, repos, xorb_files, xorb_owners, xorbs
 
@@ -130,8 +130,7 @@ def _readable_ranges(connection: Connection, hashes: list[str], caller: Token) -
 
 def _is_in_readable_repo(caller: Token) -> ColumnElement[bool]:
     of_repo = (commits.c.key == files.c.commit_key) & (repos.c.id == commits.c.repo_id)
-    is_open = (repos.c.gated == "") | repos.c.namespace.in_(sorted(caller.namespaces))
-    return exists().where(files.c.sha256 == xorb_files.c.sha256, of_repo, visible_to(caller), is_open)
+    return exists().where(files.c.sha256 == xorb_files.c.sha256, of_repo, readable_by(caller))
 
 
 def _is_within(one: XorbRange, ranges: list[XorbRange]) -> bool:

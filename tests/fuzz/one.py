@@ -6,7 +6,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["merge_core.formats", "merge_core.packing", "merge_core.deltas"]):
+READERS = ["merge_core.formats", "merge_core.packing", "merge_core.deltas", "app.hub.xet"]
+
+with atheris.instrument_imports(include=READERS):
     from tests.fuzz.targets import TARGETS
 
 

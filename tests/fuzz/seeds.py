@@ -17,6 +17,7 @@ from kernels.gap_code import encode
 from kernels.ternary import pack as pack_planes
 from merge_core.execute import execute
 from merge_core.packing import pack
+from tests.app.hub.xet.building import Part, hash_of, shard_of, xorb_of
 from tests.merge_core.building import mix, planned, write_model
 
 BASE_SHAPES = {
@@ -185,3 +186,16 @@ def packed() -> list[bytes]:
         path.write_bytes(save({"w": torch.randn(50, 60), "h": torch.ones(9).bfloat16(), "n": torch.arange(5)}))
         pack(path, out, sha256(path.read_bytes()).hexdigest())
         return [out.read_bytes()]
+
+
+def xorbs() -> list[bytes]:
+    content = [b"one", bytes(range(256)) * 4, b"three" * 100]
+    return [xorb_of(content, schemes) for schemes in ((0, 1, 2), (2, 1), (0,))] + [
+        xorb_of(content, (1,)) + b"XETBLOB" + bytes(30)
+    ]
+
+
+def shards() -> list[bytes]:
+    content = [b"one", b"two"]
+    parts: list[Part] = [(hash_of(content), content, first) for first in (0, 1)]
+    return [shard_of(parts, parts, sha256s=given, proofs=given) for given in (True, False)] + [shard_of()]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from app.hub.xet.shard import RECORD, read_shard
+from app.hub.xet.xorb import CHUNK_BYTES, chunks, places
 from kernels.gap_code import BLOCK, Decoder
 from merge_core.alignment import align
 from merge_core.deltas import fitted
@@ -109,6 +111,18 @@ def _unpack(data: bytes, folder: Path) -> None:
                 pass
 
 
+def _read_xorb(data: bytes, folder: Path) -> None:
+    path = _written(folder / "xorb", data)
+    with suppress(FileError):
+        for chunk in chunks(path, places(path)):
+            assert 0 < len(chunk) <= CHUNK_BYTES
+
+
+def _read_shard(data: bytes, folder: Path) -> None:
+    with suppress(FileError):
+        assert sum(len(file.terms) for file in read_shard(io.BytesIO(data))) <= len(data) // RECORD
+
+
 def archive(data: bytes, *storages: int) -> bytes:
     """A torch archive with this pickle, and storages of so many bytes under the names that torch gives them."""
     file = io.BytesIO()
@@ -150,5 +164,7 @@ TARGETS: dict[str, Target] = {
     "ternary": Target(Tree("ternary.safetensors"), seeds.ternaries),
     "gap_code": Target(_decode_gaps, seeds.gap_codes),
     "packed": Target(_unpack, seeds.packed),
+    "xorb": Target(_read_xorb, seeds.xorbs),
+    "shard": Target(_read_shard, seeds.shards),
 }
 """Every reader and codec by name."""

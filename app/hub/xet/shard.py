@@ -7,7 +7,7 @@ footer, which uploads leave out, where the sections begin.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
-from typing import BinaryIO
+from typing import IO
 
 from app.hub.xet.hashes import as_text
 from merge_core.errors import FileError
@@ -49,7 +49,7 @@ class ShardFile:
         return sum(term.length for term in self.terms)
 
 
-def read_shard(file: BinaryIO) -> tuple[ShardFile, ...]:
+def read_shard(file: IO[bytes]) -> tuple[ShardFile, ...]:
     """The files that a shard describes. Raises FileError when the bytes are not one."""
     records = _Records(file)
     tag, version, _footer = _HEADER.unpack(records.take("header"))
@@ -63,7 +63,7 @@ def read_shard(file: BinaryIO) -> tuple[ShardFile, ...]:
 class _Records:
     """The records in order, counting the parts of files."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._left = file.seek(0, 2) // RECORD
         self.terms_left = MOST_TERMS

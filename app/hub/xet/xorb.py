@@ -4,7 +4,7 @@ What follows the chunks, a footer by some clients, is not read: all that it says
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -34,37 +34,18 @@ class Chunk(NamedTuple):
     length: int
 
 
-class Xorb:
-    """An open xorb whose chunks' places are known. Close it, or use it in a `with`."""
+def places(path: Path) -> Sequence[int]:
+    """Where each chunk's header begins. Raises FileError when the bytes are not a run of chunks."""
+    with path.open("rb") as file:
+        return array("I", (chunk.begin - HEADER_BYTES for chunk in headers(file)))
 
-    def __init__(self, path: Path) -> None:
-        """Raises FileError when the bytes are not a run of chunks."""
-        self._file = path.open("rb")
-        try:
-            self._begins = array("I", (chunk.begin for chunk in headers(self._file)))
-        except BaseException:
-            self._file.close()
-            raise
 
-    def __enter__(self) -> "Xorb":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        """Chunks in it."""
-        return len(self._begins)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
-
-    def chunks(self, first: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes of a range of chunks, one after the other. Raises FileError for those that cannot be decoded."""
-        for begin in self._begins[first:stop]:
-            self._file.seek(begin - HEADER_BYTES)
-            yield _decoded(_header(self._file.read(HEADER_BYTES), begin), self._file)
+def chunks(path: Path, begins: Iterable[int]) -> Iterator[bytes]:
+    """The bytes of the chunks whose headers begin there. Raises FileError for those that cannot be decoded."""
+    with path.open("rb") as file:
+        for begin in begins:
+            file.seek(begin)
+            yield _decoded(_header(file.read(HEADER_BYTES), begin + HEADER_BYTES), file)
 
 
 def headers(file: BinaryIO) -> Iterator[Chunk]:
@@ -90,9 +71,8 @@ def headers(file: BinaryIO) -> Iterator[Chunk]:
 def check_xorb(path: Path, expected: str) -> None:
     """Decode and hash every chunk. Raises FileError when the hash of all is not `expected`, or one is broken."""
     tree = Tree()
-    with Xorb(path) as xorb:
-        for data in xorb.chunks():
-            tree.add(chunk_hash(data), len(data))
+    for data in chunks(path, places(path)):
+        tree.add(chunk_hash(data), len(data))
     found = as_text(tree.root())
     if found != expected:
         raise FileError("the xorb is not the one that its address names", where="hash", found=found, expected=expected)
