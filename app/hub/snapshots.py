@@ -10,7 +10,7 @@ from app.api.services import Services
 from app.hub.errors import MissingEntryError, MissingRevisionError
 from app.store.records import Commit, Composition, PlannedFile, Repo
 from app.store.revisions import COMMIT_LENGTH, MAIN, MAIN_REF
-from merge_core.errors import InputError, NotFoundError, nearest
+from merge_core.errors import InputError, NotFoundError, StockpotError, nearest
 
 NO_COMMIT = "0" * 40
 """What clients are told to be the commit of a repo that has none: they insist on one."""
@@ -121,8 +121,9 @@ def _fate(composition: Composition) -> str:
 
 def why_not(composition: Composition) -> str:
     """What became of a composition that will not be built, and how to get one."""
-    error = composition.error or {}
-    cause = ": ".join(str(error[part]) for part in ("where", "message") if part in error)
-    found = f", found {error['found']}" if "found" in error else ""
     again = "compose it again, or ask for an earlier commit by its id"
-    return f"the composition {composition.state}{': ' if cause else ''}{cause}{found}; {again}"
+    if composition.error is None:
+        return f"the composition was cancelled; {again}"
+    parts = {part: str(composition.error.get(part) or "") or None for part in ("where", "found", "expected")}
+    cause = StockpotError(str(composition.error.get("message", "")), **parts)
+    return f"the composition failed: {cause}; {again}"

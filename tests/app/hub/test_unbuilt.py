@@ -234,7 +234,7 @@ def test_a_cancelled_build_closes_short(pot: Pot, hub: Hub, tmp_path: Path, star
     download = start(hub().snapshot_download, "soups/mix")
     wait_until(lambda: begun(pot, composition))
     pot.inside.jobs.cancel(composition.job_id)
-    with pytest.raises(HfHubHTTPError, match="the composition cancelled"):
+    with pytest.raises(HfHubHTTPError, match="the composition was cancelled"):
         download.result(20)
 
 
