@@ -10,6 +10,7 @@
     keep_band      the entries between two thresholds of magnitude
     consensus      a sum of task vectors where enough tasks own the entry
     changed_mean   means over the models that changed an entry at all
+    selection      the elements in which models are furthest apart: their squares, and what they merge to
     stitch         owned entries of task vectors, averaged over their owners
     competition    how strongly each parameter competes within and between tasks
     ternary        bitplanes of −, 0 and +: packed, unpacked, added up or elected straight onto a base

@@ -47,7 +47,7 @@ _add_lane_sums: Any = intrinsic(_typing)
 
 
 @compiled
-def _add(x: Floats, y: Floats, sums: Doubles) -> None:
+def add(x: Floats, y: Floats, sums: Doubles) -> None:
     _add_lane_sums(x, y, x.size // LANES, sums)
 
 
@@ -110,7 +110,7 @@ def _add_pairs(rows: Floats, width: int, sums: Doubles) -> None:
 
 
 @compiled
-def _finished(x: Floats, y: Floats, sums: Doubles) -> float:
+def finished(x: Floats, y: Floats, sums: Doubles) -> float:
     """The sum of all lanes, and then of what is left of the last stretch, x and y."""
     total = 0.0
     for lane in range(LANES):
@@ -133,7 +133,7 @@ def gram(table: Integers, size: int, block: int, out: Doubles) -> None:
             _add_pairs(rows, width, sums)
         for i in range(models):
             for j in range(i + 1):
-                value = _finished(rows[i, :width], rows[j, :width], sums[i, j])
+                value = finished(rows[i, :width], rows[j, :width], sums[i, j])
                 out[b, i, j] = value
                 out[b, j, i] = value
 
@@ -158,6 +158,6 @@ def squares(table: Integers, size: int, mask: Any, block: int, out: Doubles) -> 
             for i in range(models):
                 if mask.size:
                     _clear(rows[i, :width], mask[lo : lo + width])
-                _add(rows[i, :width], rows[i, :width], sums[i])
+                add(rows[i, :width], rows[i, :width], sums[i])
         for i in range(models):
-            out[b, i] = _finished(rows[i, :width], rows[i, :width], sums[i])
+            out[b, i] = finished(rows[i, :width], rows[i, :width], sums[i])

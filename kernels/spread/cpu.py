@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.checks import Floats, Integers
+from kernels.checks import Doubles, Floats, Integers
 from kernels.compiled import compiled, inlined
 from kernels.stored_rows import base_stretch, stretch
 
@@ -57,3 +57,38 @@ def spread(table: Integers, models: int, out: Floats) -> None:
         for model in range(four, models):
             _add(stretch(table, model, lo, base, floats[0, : part.size]), total, squares)
         _finish(np.float64(models), total, squares, part)
+
+
+@inlined
+def _four_squared(rows: Any, count: Any, out: Any) -> None:
+    """The same sums of four rows at most, in registers; a row that is missing is 0."""
+    first, second, third, fourth = rows[0], rows[1], rows[2], rows[3]
+    for i in range(out.size):
+        a, b, c, d = np.float64(first[i]), np.float64(second[i]), np.float64(third[i]), np.float64(fourth[i])
+        total = ((a + b) + c) + d
+        squares = ((a * a + b * b) + c * c) + d * d
+        out[i] = count * squares - total * total
+
+
+@inlined
+def _squared(count: Any, total: Any, squares: Any) -> None:
+    for i in range(total.size):
+        squares[i] = count * squares[i] - total[i] * total[i]
+
+
+@compiled
+def squared_spreads(rows: Floats, models: int, room: Doubles, width: int) -> Any:
+    """The squares of the spreads, not rounded and perhaps below 0, of the first `models` of `rows`: in `room`.
+
+    `rows` has at least four; what those after the models hold is lost.
+    """
+    squares, total = room[0, :width], room[1, :width]
+    if models <= 4:
+        rows[models:4, :width] = np.float32(0)
+        _four_squared(rows, np.float64(models), squares)
+        return squares
+    room[:] = 0.0
+    for model in range(models):
+        _add(rows[model, :width], total, squares)
+    _squared(np.float64(models), total, squares)
+    return squares

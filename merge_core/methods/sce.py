@@ -10,8 +10,8 @@ from pydantic import Field
 from kernels.all_finite import all_finite
 from kernels.gram import squares
 from kernels.kth_magnitude import UNCUT, magnitude_histogram
+from kernels.selection import Beyond, selected_merge, selected_squares
 from kernels.spread import spread
-from kernels.trim_elect import trim_elect
 from merge_core.methods import thresholds
 from merge_core.methods.contract import (
     Blocks,
@@ -28,6 +28,7 @@ from merge_core.methods.contract import (
     refuse_infinite_sums,
     refuse_weights,
 )
+from merge_core.methods.sparse_rows import ZERO_VOTE_SIGN, elect
 from merge_core.methods.thresholds import Searches, at_least
 
 SUMS = thresholds.ROUNDS
@@ -75,7 +76,8 @@ class Sce(Method):
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         if round_ == SUMS:
-            return Blocks(squares(chunk.source, _mask(chunk, state)))
+            beyond, source = _beyond(chunk, state), chunk.source
+            return Blocks(squares(source) if beyond is None else selected_squares(source, beyond, chunk.start))
         apart = spread(chunk.source)[None]
         if round_ == 0:
             if not all_finite(apart[0], "float32"):
@@ -98,25 +100,21 @@ class Sce(Method):
         return at_least(self.select_topk, size)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        count = chunk.source.shape[0]
-        zero_vote = int(self.convention == "mergekit")
-        everything = np.zeros(count, dtype=np.float32), np.full(count, UNCUT)
-        merged: Rows = trim_elect(chunk.source, state.shares, *everything, chunk.start, "mean", "unweighted", zero_vote)
-        mask = _mask(chunk, state)
-        return merged if mask is None else np.where(mask, merged, np.float32(0.0))
+        zero_vote, beyond = ZERO_VOTE_SIGN[self.convention], _beyond(chunk, state)
+        if beyond is None:
+            return elect(chunk.source, state.shares, "mean", "unweighted", zero_vote)
+        return selected_merge(chunk.source, beyond, chunk.start, state.shares, "mean", "unweighted", zero_vote)
 
 
-def _mask(chunk: Chunk, state: Selection | None) -> NDArray[np.bool_] | None:
+def _beyond(chunk: Chunk, state: Selection | None) -> Beyond | None:
     """Which elements of the chunk are selected; None for all."""
     if state is None or not state.searches:
         return None
     (search,) = state.searches
-    apart = spread(chunk.source)
-    (cut,) = search.cuts(apart[None], chunk.start)
-    kept = min(max(int(cut) - chunk.start + 1, 0), apart.size)
-    mask: NDArray[np.bool_] = apart > search.magnitudes[0]
-    mask[:kept] |= apart[:kept] == search.magnitudes[0]
-    return mask
+    if search.ties is None and search.fixed is None:
+        return Beyond(search.magnitudes[0], UNCUT)
+    (cut,) = search.cuts(spread(chunk.source)[None], chunk.start)
+    return Beyond(search.magnitudes[0], int(cut))
 
 
 def _shares(squares: NDArray[np.float64]) -> Weights:
