@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check openapi bench fuzz clean
+.PHONY: help demo serve test check openapi bench compat fuzz clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ openapi: $(VENV)/.ready  ## write openapi.yaml anew
 bench: $(VENV)/.ready  ## speed and memory against plain torch, a file copy and plain servers, in one run
 	$(BIN)/python -m tests.benchmarks
 	$(BIN)/python -m tests.benchmarks.transfers
+
+compat: $(VENV)/.ready  ## older huggingface_hub clients and diffusers against a running service, each in its environment
+	$(BIN)/python -m tests.compat
 
 fuzz: $(VENV)/.ready  ## ten minutes of bent files against every reader and codec, guided by coverage (Linux)
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
