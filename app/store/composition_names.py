@@ -26,8 +26,9 @@ class CompositionNames(Subject):
             if found is None:
                 raise NotFoundError("the composition is gone", where="composition", found=composition.id)
             named = replace(composition_of(found), name=name)
-            if named.is_open and name != found.name:
+            if named.is_open:
                 reserve_repo(connection, replace(named, private=private))
+            if named.is_open and name != found.name:
                 values = {"composition_id": found.id, "name": name, "private": private, "author": author}
                 dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
                 connection.execute(dialect.insert(composition_names).values(values).on_conflict_do_nothing())
