@@ -15,7 +15,8 @@ from app.store.blob_records import GOING
 from app.store.records import OPEN_STATES
 from app.store.subject import Subject, now
 from app.store.surveys import forget_surveys
-from app.store.tables import blob_holds, blob_origins, blob_owners, blobs, files, jobs, xorbs
+from app.store.tables import blob_holds, blob_origins, blob_owners, blobs, files, jobs
+from app.store.xorb_tables import xorbs
 
 SETTLED = timedelta(seconds=10)
 """What was touched later than so long ago may be on its way into a commit."""

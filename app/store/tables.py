@@ -106,33 +106,6 @@ git_hashes = Table(
     Column("oid", String(40), nullable=False),
 )
 
-# Runs of compressed chunks as Xet clients send them, kept while clients may still name them: each is a blob.
-xorbs = Table(
-    "xorbs",
-    metadata,
-    Column("hash", String(64), primary_key=True),
-    Column("sha256", ForeignKey("blobs.sha256"), nullable=False, index=True),
-    Column("touched_at", Moment, nullable=False, index=True),
-)
-
-# Who has sent a xorb: they may name it in a file's description.
-xorb_owners = Table(
-    "xorb_owners",
-    metadata,
-    Column("hash", ForeignKey("xorbs.hash", ondelete="CASCADE"), primary_key=True),
-    Column("owner", String(32), primary_key=True),
-)
-
-# Which chunks of a xorb, `first` up to `stop`, are in a file: who may read that file may name them too.
-xorb_files = Table(
-    "xorb_files",
-    metadata,
-    Column("hash", ForeignKey("xorbs.hash", ondelete="CASCADE"), primary_key=True),
-    Column("sha256", ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True, index=True),
-    Column("first", Integer, primary_key=True, autoincrement=False),
-    Column("stop", Integer, primary_key=True, autoincrement=False),
-)
-
 # Blobs with a packed form of `stored` bytes; `is_whole` while the bytes have a file of their own beside it.
 blob_packings = Table(
     "blob_packings",

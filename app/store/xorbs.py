@@ -18,7 +18,8 @@ from app.store.blob_records import AT_ONCE, add_blob
 from app.store.records import ANY_NAMESPACE, Token
 from app.store.repos import readable_by
 from app.store.subject import Subject, now
-from app.store.tables import blob_owners, commits, files, repos, xorb_files, xorb_owners, xorbs
+from app.store.tables import blob_owners, commits, files, repos
+from app.store.xorb_tables import xorb_files, xorb_owners, xorbs
 
 MOST_RANGES = 4096
 """Kept of one file: whoever only reads it must send what lies beyond once more."""

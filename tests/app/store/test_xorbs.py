@@ -9,7 +9,8 @@ from sqlalchemy import select, update
 from app.store.blob_records import AT_ONCE
 from app.store.records import EVERYBODY, Repo, Token
 from app.store.store import Store
-from app.store.tables import repos, xorbs
+from app.store.tables import repos
+from app.store.xorb_tables import xorbs
 from app.store.xorbs import XorbRange, joined
 from tests.app.store.conftest import keep
 from tests.app.store.test_garbage import collected

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from app.hub.xet.shard import MOST_BYTES
-from app.store.tables import blobs, xorbs
+from app.store.tables import blobs
+from app.store.xorb_tables import xorbs
 from tests.app.api.conftest import Pot
 from tests.app.hub.xet.building import GOLDEN, GOLDEN_XORB, Part, golden_files, hash_of, shard_of, xorb_of
 from tests.app.hub.xet.conftest import PUSH, Cas, Send, opened, run_client
