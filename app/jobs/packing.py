@@ -26,8 +26,9 @@ LEAST_SHARED_BYTES = 1 << 16
 
 
 def submit_packing(work: Work, repo: Repo, commit: str) -> None:
-    """Queue the packing of what was just looked at, where it may be worth it."""
-    is_possible = work.settings.pack and work.blobs.packing_shelf is not None and _candidates(work, repo, commit)
+    """Queue the packing of what was just looked at, where it may be worth it: a composition can be built again."""
+    is_wanted = work.settings.pack and work.blobs.packing_shelf is not None and repo.kind != "composition"
+    is_possible = is_wanted and _candidates(work, repo, commit)
     if is_possible and (_has_base(work, repo, commit) or _shares_tensors(work, repo, commit)):
         Jobs(work.settings, work.store).submit_packing(repo.full_name, commit)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from sqlalchemy import select
 
 from app.store.commits import write_commit
-from app.store.compositions import composition_of, reserve_repo
+from app.store.compositions import composition_of, look_at, reserve_repo
 from app.store.records import Commit, Composition, Repo
 from app.store.repos import find_repo
 from app.store.revisions import COMMIT_LENGTH
@@ -30,9 +30,12 @@ class Adoption(Subject):
             files = {entry.path: entry for entry in tree_of(connection, source.id, done.commit)}
             repo = reserve_repo(connection, replace(done, name=name, private=private))
             message = f"Same digest as {done.digest[:12]}, built before"
-            return write_commit(
+            commit = write_commit(
                 connection, repo.id, files, message, author, commit_id=done.digest[:COMMIT_LENGTH], replace_all=True
             )
+            if commit.id != repo.head:
+                look_at(connection, repo.full_name, commit)
+            return commit
 
     def adopted_by(self, repo: Repo) -> Composition | None:
         """The composition whose files a repo's head holds though it was built under another name."""

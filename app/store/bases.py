@@ -36,10 +36,12 @@ class BaseRecords(Subject):
     def known_bases(self, reader: Repo, named: str | None = None) -> list[KnownBase]:
         """The newest known commit on `main` of each other repo that whoever reads `reader` may see, the oldest first.
 
-        A public repo's record must not tell of private ones. `named`, only of the repo `namespace/name`.
+        A public repo's record must not tell of private ones. `named`, only of the repo `namespace/name`: one that was
+        composed counts then too, while a delta that names none is more likely of what it was composed from.
         """
         own = (repos.c.namespace == reader.namespace) if reader.private else false()
-        chosen = (repos.c.kind == "base") & (repos.c.id != reader.id) & (repos.c.private.is_(False) | own)
+        kinds = ("base",) if named is None else ("base", "composition")
+        chosen = repos.c.kind.in_(kinds) & (repos.c.id != reader.id) & (repos.c.private.is_(False) | own)
         if named is not None:
             namespace, _, name = named.partition("/")
             chosen &= (repos.c.namespace == namespace) & (repos.c.name == name)

@@ -100,7 +100,7 @@ class CompositionRecords(Subject):
     def publish_composition(self, job: Job, token: str, files: Sequence[FileEntry], message: str) -> Commit:
         """Commit the files, mark the composition and its finaliser done: all of it, or nothing.
 
-        What is no checkpoint will be looked at, as anything that is published: it is a delta.
+        They will be looked at, as anything that is published.
         Raises LeaseLostError when the job is no longer this process's to finish.
         """
         with self._database.write() as connection:
@@ -114,7 +114,7 @@ class CompositionRecords(Subject):
                 named = replace(composition, name=other.name, author=other.author)
                 _commit_files(connection, named, files, message)
             for full_name in (composition.name, *(other.name for other in others)):
-                _look_at(connection, composition, full_name, commit)
+                look_at(connection, full_name, commit)
             result = {"repo": composition.name, "commit": commit.id}
             settle(connection, job.id, token, "done", result=result, done=row.total)
             ended: Mapping[str, Any] = {"state": "done", "commit_id": commit.id, "finished_at": now()}
@@ -122,11 +122,10 @@ class CompositionRecords(Subject):
             return commit
 
 
-def _look_at(connection: Connection, composition: Composition, full_name: str, commit: Commit) -> None:
-    """Queue a look at files that are no checkpoint, and so a delta."""
-    if composition.recipe.get("output", {}).get("kind", "checkpoint") != "checkpoint":
-        payload = {"repo": full_name, "commit": commit.id}
-        insert_job(connection, INGEST, f"{full_name}@{commit.id}", full_name, payload)
+def look_at(connection: Connection, full_name: str, commit: Commit) -> None:
+    """Queue a look at what was composed: a delta, or a checkpoint that others may be deltas of."""
+    payload = {"repo": full_name, "commit": commit.id}
+    insert_job(connection, INGEST, f"{full_name}@{commit.id}", full_name, payload)
 
 
 def _insert(

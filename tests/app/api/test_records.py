@@ -198,6 +198,20 @@ def test_a_composed_delta_is_of_the_commit_that_it_was_built_on(client: httpx.Cl
     assert record["facts"]["rank"] is None
 
 
+def test_a_composed_checkpoint_is_a_base_under_every_name_it_has(client: httpx.Client, pot: Pot) -> None:
+    publish_model(client, "org/base", model(0))
+    publish_model(client, "team/tuned", model(1))
+    recipe = {"method": "linear", "ingredients": [{"source": "org/base"}, {"source": "team/tuned"}]}
+    for name in ("soups/mix", "soups/same"):
+        client.post("/v1/compositions", json={"name": name, "recipe": recipe}).raise_for_status()
+        work_off(pot)
+    publish_lora(client, "team/lora", lora(1), "soups/same")
+    work_off(pot)
+    assert [delta_of(client, name)["kind"] for name in ("soups/mix", "soups/same")] == ["base", "base"]
+    assert shown(client, "team/lora")["base_repo"] == "soups/same"
+    assert client.get("/v1/repos/soups/same").json()["kind"] == "composition"
+
+
 def test_known_tensors_go_with_their_repo_and_are_read_once(client: httpx.Client, pot: Pot) -> None:
     base = model(0)
     publish_model(client, "org/base", base)
