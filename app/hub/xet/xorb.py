@@ -13,8 +13,8 @@ from lz4.frame import LZ4FrameDecompressor
 from app.hub.xet.hashes import Tree, as_text, chunk_hash
 from merge_core.errors import FileError
 
-MOST_BYTES = 64 << 20
-"""Of a xorb as it is sent."""
+MOST_BYTES = 65 << 20
+"""Of a xorb as it is sent: clients put up to 64 MiB of chunks into one, which may not compress, and add headers."""
 MOST_CHUNKS = 1 << 16
 """Of a xorb; clients send up to 8192. Without a bound a xorb of tiny chunks would cost minutes to read."""
 CHUNK_BYTES = 128 << 10

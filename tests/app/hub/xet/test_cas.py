@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from app.hub.xet.shard import MOST_BYTES
+from app.hub.xet.xorb import CHUNK_BYTES, MOST_BYTES
 from app.store.tables import blobs
 from app.store.xorb_tables import xorbs
 from tests.app.api.conftest import Pot
@@ -118,8 +118,8 @@ def test_a_shard_that_is_sent_again_is_done_at_once(cas: Cas) -> None:
     assert stored(cas.pot, b"".join(CHUNKS)) is not None
 
 
-def bent(shard: bytes, at: int, replacement: bytes) -> bytes:
-    return shard[:at] + replacement + shard[at + len(replacement) :]
+def bent(content: bytes, at: int, replacement: bytes) -> bytes:
+    return content[:at] + replacement + content[at + len(replacement) :]
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,9 @@ def test_a_file_that_is_not_what_its_shard_says_is_refused_and_not_kept(
 ) -> None:
     content = [bytes([at]) * 2000]
     cas.xorb(hash_of(content), xorb_of(content))
-    shard = shard_of([(hash_of(content), content, 0)])
-    assert says in refusal(cas.shard(bent(shard, at, replacement)))
-    [frame] = told(cas.shard(bent(shard, at, replacement), "v2"))
+    wrong = bent(shard_of([(hash_of(content), content, 0)]), at, replacement)
+    assert says in refusal(cas.shard(wrong))
+    [frame] = told(cas.shard(wrong, "v2"))
     assert frame["type"] == "error"
     assert says in str(frame["message"])
     assert stored(cas.pot, content[0]) is None
@@ -156,21 +156,34 @@ def test_broken_xorbs_and_shards_are_refused(cas: Cas) -> None:
     assert cas.pot.inside.store.count_blobs() == (0, 0)
 
 
-@pytest.mark.parametrize("path", ["/v1/shards", "/v2/shards", f"/v1/xorbs/default/{HASH}"])
-def test_a_body_that_is_too_large_is_refused_before_it_is_sent(cas: Cas, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("/v1/shards", shard.MOST_BYTES),
+        ("/v2/shards", shard.MOST_BYTES),
+        (f"/v1/xorbs/default/{HASH}", xorb.MOST_BYTES),
+    ],
+)
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(cas: Cas, path: str, most: int) -> None:
     connection = HTTPConnection(urlsplit(cas.address).netloc, timeout=30)
     connection.putrequest("POST", f"/xet{path}")
     connection.putheader("Authorization", f"Bearer {cas.access}")
-    connection.putheader("Content-Length", str(MOST_BYTES + 1))
+    connection.putheader("Content-Length", str(most + 1))
     connection.endheaders()
     assert connection.getresponse().status == 413
     connection.close()
 
 
+def test_a_full_xorb_of_what_does_not_compress_is_taken(cas: Cas) -> None:
+    draw = random.Random(0)
+    content = [draw.randbytes(CHUNK_BYTES) for _ in range((64 << 20) // CHUNK_BYTES)]
+    assert cas.xorb(hash_of(content), xorb_of(content)).json() == {"was_inserted": True}
+
+
 def test_a_body_that_turns_out_too_large_is_refused(cas: Cas) -> None:
     """It says nothing of its length, and is longer than any xorb."""
     with cas.client() as client:
-        endless = client.post(f"/v1/xorbs/default/{HASH}", content=(bytes(1 << 20) for _ in range(65)))
+        endless = client.post(f"/v1/xorbs/default/{HASH}", content=(bytes(1 << 20) for _ in range(66)))
     assert endless.status_code == 413
     assert list(cas.pot.inside.settings.uploads.iterdir()) == []
 
@@ -190,19 +203,21 @@ def test_what_clients_ask_for_first_is_not_here(cas: Cas) -> None:
         assert client.head(f"/v1/xorbs/default/{HASH}").status_code in (404, 405)
 
 
-def test_the_real_client_sends_more_than_a_xorb_holds(pot: Pot, send: Send, tmp_path: Path) -> None:
-    """And then only what is new: it remembers the rest."""
+def test_the_real_client_sends_full_xorbs_and_then_only_what_is_new(pot: Pot, send: Send, tmp_path: Path) -> None:
+    """64 MiB that cannot be compressed are more than that as a xorb; the second file takes two more."""
     draw = random.Random(0)
-    noise, words = draw.randbytes(66 << 20), b"".join(b"%d, " % number for number in range(1 << 19))
+    noise, words = draw.randbytes(64 << 20), b"".join(b"%d, " % number for number in range(1 << 19))
     first, second = tmp_path / "first.bin", tmp_path / "second.bin"
-    first.write_bytes(noise + words + noise[: 8 << 20])
-    second.write_bytes(words + noise[1 << 20 : 40 << 20] + b"and more")
+    first.write_bytes(noise)
+    second.write_bytes(words + noise[1 << 20 : 40 << 20] + draw.randbytes(65 << 20) + words)
     object.__setattr__(pot.inside.settings, "max_file_bytes", 1 << 30)
     cas = opened(pot)
     for path in (first, second):
         done = send(cas, path)
         assert done.returncode == 0, done.stderr
         assert b"".join(pot.inside.blobs.read(digest(path.read_bytes()))) == path.read_bytes()
+    assert max(xorb_sizes(pot)) > 64 << 20
+    assert len(xorb_sizes(pot)) == 3
 
 
 def test_a_folder_is_pushed_by_xet_and_again_by_another_token_of_the_machine(pot: Pot, tmp_path: Path) -> None:
