@@ -161,8 +161,8 @@ class Builds:
 
 
 def _opened(path: Path) -> OpenFile | None:
-    """A worker's file under the name that it has until it is complete, or after; None where it is not here."""
+    """A worker's file under the name that it has until it is complete, or after; None where it cannot be read here."""
     for name in (path.with_name(path.name + PARTIAL), path):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             return OpenFile(name)
     return None

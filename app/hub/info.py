@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Depends, Query
 
 from app.api.services import Pot, Services
 from app.hub.auth import Visitor, open_repo, visible_repo
+from app.hub.awaiting import built_soon
 from app.hub.errors import missing_repo
 from app.hub.models import SHOWN, Model, check_properties, told
 from app.hub.route import Expand, hub_router
@@ -15,13 +16,13 @@ router = hub_router()
 Blobs = Annotated[bool, Query(description="sizes and hashes of the files too")]
 
 
-@router.get("/api/models/{namespace}/{name}")
+@router.get("/api/models/{namespace}/{name}", dependencies=[Depends(built_soon)])
 def shown(caller: Visitor, pot: Pot, namespace: str, name: str, expand: Expand, blobs: Blobs = False) -> dict[str, Any]:
     """The newest revision of `main`."""
     return shown_at(caller, pot, namespace, name, "main", expand, blobs)
 
 
-@router.get("/api/models/{namespace}/{name}/revision/{revision:quoted}")
+@router.get("/api/models/{namespace}/{name}/revision/{revision:quoted}", dependencies=[Depends(built_soon)])
 def shown_at(
     caller: Visitor, pot: Pot, namespace: str, name: str, revision: str, expand: Expand, blobs: Blobs = False
 ) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def open_snapshot(pot: Services, repo: Repo, revision: str) -> Snapshot:
     """The revision of a repo that the caller may see. Raises MissingRevisionError."""
     if revision in (MAIN, MAIN_REF):
         composition = pot.store.awaited_by(repo)
-        if composition is not None and (composition.files or repo.head is None):
+        if composition is not None:
             return _unbuilt(repo, composition)
     if repo.head is None and revision in (MAIN, NO_COMMIT):
         return Snapshot(repo, NO_COMMIT, "", repo.created_at, {})

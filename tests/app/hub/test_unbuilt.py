@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from app.hub import streaming
+from app.hub import awaiting, streaming
 from app.store.records import Composition
 from tests.app.api.conftest import Pot, wait_until
 from tests.app.hub.conftest import Hub
@@ -310,13 +310,20 @@ def test_main_is_what_was_asked_for_last_and_an_older_commit_keeps_its_id(pot: P
     assert fetch(pot, weights_of(older, revision="main")).content == old_weights
 
 
-def test_what_is_not_foreseen_is_a_missing_revision_until_it_is_built(pot: Pot, hub: Hub) -> None:
+def test_what_is_not_foreseen_is_a_missing_revision_until_it_is_built(
+    pot: Pot, hub: Hub, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
     composition = ask(pot, output={"kind": "patch"})
+    monkeypatch.setattr(awaiting, "MOST_S", 0.1)
     for revision in ("main", composition.digest[:40]):
         with pytest.raises(RevisionNotFoundError, match="known once it is built"):
             hub().model_info("soups/mix", revision=revision)
+    monkeypatch.setattr(awaiting, "MOST_S", 20)
+    waiting = [start(hub().model_info, "soups/mix", revision=text) for text in ("main", composition.digest[:40])]
+    pause(0.5)
+    assert not any(answer.done() for answer in waiting)
     work(pot)
-    assert hub().model_info("soups/mix").sha == composition.digest[:40]
+    assert {answer.result(20).sha for answer in waiting} == {composition.digest[:40]}
     assert Path(hub().hf_hub_download("soups/mix", "patch.safetensors")).exists()
 
 
