@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from starlette.concurrency import run_in_threadpool
 
 from app.api.services import Pot, Services
 from app.settings import is_loopback
@@ -15,21 +16,28 @@ bearer = HTTPBearer(auto_error=False, scheme_name="token", description="A token 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-def caller(request: Request, needed: SecurityScopes, credentials: Credentials, pot: Pot) -> Token:
+async def caller(request: Request, needed: SecurityScopes, credentials: Credentials, pot: Pot) -> Token:
     """The token of a request, or EVERYBODY on loopback as long as there is none.
 
     Raises UnauthorizedError without a known token, ForbiddenError when it lacks a scope that the route needs.
     """
     refuse_nul(request)
-    token = everybody(request, pot) or _known(credentials, pot)
+    if pot.store.knows_caller(None if credentials is None else credentials.credentials):
+        token = _caller(request, credentials, pot)  # another thread for nothing takes longer
+    else:
+        token = await run_in_threadpool(_caller, request, credentials, pot)
     for scope in needed.scopes:
         check_scope(token, scope)
     return token
 
 
+def _caller(request: Request, credentials: HTTPAuthorizationCredentials | None, pot: Services) -> Token:
+    return everybody(request, pot) or _known(credentials, pot)
+
+
 def everybody(request: Request, pot: Services) -> Token | None:
     """EVERYBODY while the service is open, None once there is a token or it listens beyond loopback."""
-    if not is_loopback(pot.settings.host) or pot.store.has_tokens():
+    if not is_loopback(pot.settings.host) or pot.store.needs_token():
         return None
     _refuse_foreign_page(request)
     return EVERYBODY
@@ -59,7 +67,7 @@ def readable_repo(pot: Services, token: Token, namespace: str, name: str) -> Rep
     return repo
 
 
-def _known(credentials: HTTPAuthorizationCredentials | None, pot: Pot) -> Token:
+def _known(credentials: HTTPAuthorizationCredentials | None, pot: Services) -> Token:
     if credentials is None:
         raise UnauthorizedError("a token is needed", where="header Authorization", expected="Bearer and a token")
     token = pot.store.find_token(credentials.credentials)

@@ -18,12 +18,10 @@ def commit_changes(
     branch: str = MAIN,
 ) -> tuple[Commit, bool]:
     """Commit and have it looked at; the second part is False when the commit was there before."""
-    before = pot.store.tip(repo, branch)
-    commit = pot.store.commit(repo, changes, message, token.name, parent, branch)
-    _settle(pot, token, changes)
-    if commit.id != before:
-        pot.jobs.submit_ingest(repo, commit)
-    return commit, commit.id != before
+    commit, job = pot.store.publish(repo, changes, message, token, parent, branch)
+    if job is not None:
+        pot.jobs.enqueue_all([job])
+    return commit, job is not None
 
 
 def propose_changes(
@@ -45,8 +43,8 @@ def refuse_computed(repo: Repo) -> None:
 def own_entry(pot: Services, token: Token, path: str, sha256: str, where: str) -> FileEntry:
     """A file of bytes that are here, and that the caller has sent or may read; to others they look like none."""
     path, sha256 = check_path(path, f"{where}.path"), check_sha256(sha256, f"{where}.sha256")
-    size = pot.store.blob_size(sha256)
-    if size is None or not pot.store.may_read_blob(token, sha256):
+    size = pot.store.readable_size(token, sha256)
+    if size is None:
         raise InputError(
             "these bytes are not here, or not yours",
             where=f"{where}.sha256",

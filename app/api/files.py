@@ -56,7 +56,7 @@ def writable(token: Writer, pot: Pot, namespace: str, name: str) -> Target:
 WritableRepo = Annotated[Target, Depends(writable)]
 
 
-def safe_path(path: str) -> str:
+async def safe_path(path: str) -> str:
     """The file's path in the repo."""
     return check_path(path, "path path")
 
@@ -125,7 +125,7 @@ def published(
     responses={202: {"model": Received, "description": "A part has arrived, more are to come"}},
     **BYTES,
 )
-def stored(arrival: Annotated[Arrival, Depends(arrived_blob)], response: Response) -> Stored | Received:
+async def stored(arrival: Annotated[Arrival, Depends(arrived_blob)], response: Response) -> Stored | Received:
     """For a commit of several files. In parts as with `files/{path}`."""
     if arrival.complete:
         return Stored(sha256=arrival.sha256, size=arrival.size)

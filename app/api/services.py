@@ -25,7 +25,7 @@ class Services:
     metrics: CollectorRegistry
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services = request.app.state.services
     assert isinstance(services, Services)
     return services

@@ -50,6 +50,15 @@ class BlobRecords(Subject):
                 mine = (blob_owners.c.sha256 == sha256) & (blob_owners.c.owner == owner.id)
                 connection.execute(update(blob_owners).where(mine).values(expires_at=now() + UNCOMMITTED))
 
+    def promise_blob(self, sha256: str, owner: Token) -> bool:
+        """Keep bytes that `owner` has just sent and that are here already; False when they are not."""
+        here = (blobs.c.sha256 == sha256) & (blobs.c.state == HERE)
+        with self._database.write(lasting=False) as connection:
+            if connection.execute(select(blobs.c.sha256).where(here).with_for_update(read=True)).first() is None:
+                return False
+            _add_pending(connection, sha256, owner.id, UNCOMMITTED)
+            return True
+
     def promise_blobs(self, sha256s: Collection[str], owner: Token) -> None:
         """Keep bytes that the caller was told need not be sent, as if they had been."""
         with self._database.write(lasting=False) as connection:
@@ -58,12 +67,8 @@ class BlobRecords(Subject):
 
     def settle_blobs(self, sha256s: Collection[str], owner: Token) -> None:
         """A commit has followed what the owner has sent: from now on that is what keeps the bytes."""
-        wanted = sorted(set(sha256s))
         with self._database.write(lasting=False) as connection:
-            for start in range(0, len(wanted), AT_ONCE):
-                some = blob_owners.c.sha256.in_(wanted[start : start + AT_ONCE])
-                waiting = some & (blob_owners.c.owner == owner.id) & (blob_owners.c.pending > 0)
-                connection.execute(update(blob_owners).where(waiting).values(pending=blob_owners.c.pending - 1))
+            settle_pending(connection, sha256s, owner)
 
     def abandon_arrivals(self) -> None:
         """Nobody is at work: what was announced and never recorded will not come."""
@@ -90,22 +95,26 @@ class BlobRecords(Subject):
         with self._database.read() as connection:
             return connection.execute(query).scalar_one_or_none()
 
+    def readable_size(self, caller: Token | None, sha256: str) -> int | None:
+        """The blob's size in bytes, or None when it is not here, or not for the caller to read."""
+        query = select(blobs.c.size).where(blobs.c.sha256 == sha256, blobs.c.state == HERE)
+        with self._database.read() as connection:
+            size = connection.execute(query).scalar_one_or_none()
+            return size if size is not None and _may_read(connection, caller, sha256) else None
+
     def may_read_blob(self, caller: Token | None, sha256: str) -> bool:
         """True when some repo whose files the caller may read has it, or the caller has sent it."""
         with self._database.read() as connection:
-            if caller is not None and _has_owner(connection, sha256, caller.id):
-                return True
-            if caller is not None and ANY_NAMESPACE in caller.namespaces:
-                is_here = exists().where(blobs.c.sha256 == sha256, blobs.c.state == HERE)
-                return connection.execute(select(is_here)).scalar_one()
-            query = (
-                select(files.c.sha256)
-                .join(commits, commits.c.key == files.c.commit_key)
-                .join(repos, repos.c.id == commits.c.repo_id)
-                .where(files.c.sha256 == sha256, readable_by(caller))
-                .limit(1)
-            )
-            return connection.execute(query).first() is not None
+            return _may_read(connection, caller, sha256)
+
+
+def settle_pending(connection: Connection, sha256s: Collection[str], owner: Token) -> None:
+    """`settle_blobs` inside the caller's transaction."""
+    wanted = sorted(set(sha256s))
+    for start in range(0, len(wanted), AT_ONCE):
+        some = blob_owners.c.sha256.in_(wanted[start : start + AT_ONCE])
+        waiting = some & (blob_owners.c.owner == owner.id) & (blob_owners.c.pending > 0)
+        connection.execute(update(blob_owners).where(waiting).values(pending=blob_owners.c.pending - 1))
 
 
 def add_blob(connection: Connection, sha256: str, size: int) -> None:
@@ -147,3 +156,19 @@ def _dialect(connection: Connection) -> Any:
 def _has_owner(connection: Connection, sha256: str, owner: str) -> bool:
     query = select(exists().where(blob_owners.c.sha256 == sha256, blob_owners.c.owner == owner))
     return connection.execute(query).scalar_one()
+
+
+def _may_read(connection: Connection, caller: Token | None, sha256: str) -> bool:
+    if caller is not None and _has_owner(connection, sha256, caller.id):
+        return True
+    if caller is not None and ANY_NAMESPACE in caller.namespaces:
+        is_here = exists().where(blobs.c.sha256 == sha256, blobs.c.state == HERE)
+        return connection.execute(select(is_here)).scalar_one()
+    query = (
+        select(files.c.sha256)
+        .join(commits, commits.c.key == files.c.commit_key)
+        .join(repos, repos.c.id == commits.c.repo_id)
+        .where(files.c.sha256 == sha256, readable_by(caller))
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None

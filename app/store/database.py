@@ -1,8 +1,9 @@
 """The connection to SQLite or PostgreSQL, and what a transaction means on each."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -18,6 +19,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
+        # SQLite makes a second writer sleep and look again; threads of one process need not.
+        self._turn: AbstractContextManager[object] = Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -32,7 +35,7 @@ class Database:
         Without `lasting` the commit does not wait for the disk. A power cut may then undo it, together with all that
         came after; any later commit that lasts makes it last too. For what is worth nothing without that later one.
         """
-        with self.engine.connect() as connection:
+        with self._turn, self.engine.connect() as connection:
             connection = connection.execution_options(**{WRITES: True, LASTING: lasting})
             with connection.begin():
                 if not lasting and self.engine.dialect.name == "postgresql":

@@ -17,6 +17,7 @@ from app.store.jobs import JobRecords
 from app.store.migrate import migrate
 from app.store.moving import Moving
 from app.store.packings import Packings
+from app.store.publishing import Publishing
 from app.store.pulls import Pulls
 from app.store.refs import RefRecords
 from app.store.repo_search import RepoSearch
@@ -32,6 +33,7 @@ class Store(
     RepoRecords,
     RepoSearch,
     CommitRecords,
+    Publishing,
     RefRecords,
     BlobRecords,
     DeltaRecords,

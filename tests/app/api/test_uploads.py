@@ -171,3 +171,16 @@ def test_parts_of_two_callers_do_not_mix(pot: Pot) -> None:
         assert received(two) == 0
         assert part(two, 0, 5_000).status_code == 202
         assert received(one) == 10_000
+
+
+def test_bytes_that_are_sent_again_are_neither_written_again_nor_less_checked(pot: Pot, client: httpx.Client) -> None:
+    blob = f"{REPO}/blobs/{DIGEST}"
+    assert client.put(blob, content=BODY).status_code == 201
+    place = pot.inside.blobs.local_path(DIGEST)
+    before = place.stat().st_ino
+    assert client.put(blob, content=BODY).json() == {"sha256": DIGEST, "size": len(BODY)}
+    assert place.stat().st_ino == before
+    assert client.put(blob, content=BODY[1:]).status_code == 422
+    place.unlink()
+    assert client.put(blob, content=BODY).status_code == 201, "what a disk has lost is mended by sending it again"
+    assert place.read_bytes() == BODY

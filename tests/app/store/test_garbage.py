@@ -61,6 +61,17 @@ def test_bytes_that_were_just_touched_are_left_alone(store: Store) -> None:
     assert store.unneeded_blobs(AT_ONCE) == [entry.sha256]
 
 
+def test_bytes_that_are_sent_again_wait_for_the_commit_that_follows(store: Store) -> None:
+    assert not store.promise_blob(ADDRESS, EVERYBODY)
+    store.announce_blob(ADDRESS, 5)
+    assert not store.promise_blob(ADDRESS, EVERYBODY), "they are not here yet"
+    store.record_blob(ADDRESS, 5)
+    assert store.promise_blob(ADDRESS, EVERYBODY)
+    assert collected(store) == set()
+    store.settle_blobs([ADDRESS], EVERYBODY)
+    assert collected(store) == {ADDRESS}
+
+
 def test_what_was_sent_waits_for_each_sender_s_commit(store: Store) -> None:
     """Two send the same bytes; one commits them and takes them back, the other still counts on them."""
     for _ in range(2):

@@ -1,7 +1,10 @@
+import time
+
 import pytest
 
 from app.store.records import EVERYBODY, Token
 from app.store.store import Store
+from app.store.tokens import RECENT_S, Recent
 from merge_core.errors import InputError, NotFoundError
 
 
@@ -22,6 +25,32 @@ def test_a_revoked_token_opens_nothing(store: Store) -> None:
     assert store.find_token(secret) is None
     with pytest.raises(NotFoundError):
         store.revoke_token(token.id)
+
+
+def test_a_token_that_another_process_revokes_is_soon_unknown(store: Store) -> None:
+    token, secret = store.create_token("ci", {"read"}, {"team"})
+    assert store.find_token(secret) == token
+    assert store.needs_token()
+    assert store.knows_caller(secret)
+    other = Store(store._database.engine.url.render_as_string(hide_password=False))
+    other.revoke_token(token.id)
+    other.close()
+    deadline = time.monotonic() + RECENT_S
+    while store.find_token(secret) is not None:
+        assert time.monotonic() <= deadline + RECENT_S / 2
+    assert not store.knows_caller(secret)
+
+
+def test_what_was_being_read_during_a_change_is_not_kept() -> None:
+    recent: Recent[str] = Recent()
+
+    def read_late() -> str:
+        recent.forget()
+        return "before"
+
+    assert recent.of("key", read_late) == "before"
+    assert not recent.has("key")
+    assert [recent.of("key", lambda: "after"), recent.of("key", lambda: "later")] == ["after", "after"]
 
 
 def test_a_scope_includes_those_before_it_in_its_namespaces_only(store: Store) -> None:
