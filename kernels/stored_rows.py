@@ -42,11 +42,11 @@ class StoredRows:
     """Where `load` puts the rows; memory of its own where there is none."""
 
     @classmethod
-    def of(cls, models: Sequence[Stored], base: Stored | None = None) -> "StoredRows":
+    def of(cls, models: Sequence[Stored], base: Stored | None = None, room: Floats | None = None) -> "StoredRows":
         stored = [*models] if base is None else [base, *models]
         places = [place_of(raw, label) for raw, label in stored]
         table = np.array(places if base is not None else [(0, NO_BASE), *places], np.int64)
-        return cls(table, models[0][0].size, tuple(raw for raw, _ in stored))
+        return cls(table, models[0][0].size, tuple(raw for raw, _ in stored), room)
 
     @property
     def shape(self) -> tuple[int, int]:

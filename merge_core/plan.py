@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from merge_core.chat_templates import with_template
-from merge_core.deltas import reads_of
+from merge_core.deltas import Replacement, reads_of
 from merge_core.errors import CapacityError, RecipeError
 from merge_core.layout import Shard, Slot
 from merge_core.methods.contract import Reads
@@ -22,10 +22,12 @@ from merge_core.planning.memory import blocks_bytes, shared_need
 from merge_core.planning.tensors import Copy, Merge
 from merge_core.recipe import Recipe
 from merge_core.sources import Resolve
+from merge_core.stored import StoredTensor
 from merge_core.tensors import row_size
 from merge_core.tied_head import check_head
 from merge_core.tokenizers import with_tokenizer
 from merge_core.vocabulary import speaker, with_vocabulary
+from merge_core.windows import window_bytes
 
 ENGINE = "2"
 """Raised when the same recipe over the same inputs would give other bytes."""
@@ -161,10 +163,17 @@ def memory_need(tensor: Built, elements: int | None = None) -> int:
     blocks = blocks_bytes(tensor) if tensor.method.surveys == "tensor" else 0
     # A method that streams may make as much again as it is given; one on matrices says what it makes.
     rows = count + 4 if "matrix" in _units(tensor) else 2 * count + 4
-    own = 4 * elements * rows + method_own + blocks
+    own = 4 * elements * rows + method_own + blocks + _windows_bytes(tensor, elements)
     return own + sum(
         memory_need(entry, elements) if isinstance(entry, Merge) else entry.open_bytes for entry in tensor.read
     )
+
+
+def _windows_bytes(tensor: Merge, elements: int) -> int:
+    if tensor.method.rounds:
+        return 0
+    stored = (entry.stored if isinstance(entry, Replacement) else entry for entry in (tensor.base, *tensor.inputs))
+    return sum(window_bytes(entry, elements) for entry in stored if isinstance(entry, StoredTensor))
 
 
 def chunk_elements(tensor: Merge) -> int:

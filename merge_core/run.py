@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from kernels.storage import add_scaled_narrow, narrow, widen_difference
 from kernels.stored_rows import StoredRows
-from merge_core.deltas import Absent, Loader, Replacement, ReplacementLoader, Rows, Ternary
+from merge_core.deltas import Absent, Loader, Replacement, Rows, Ternary
 from merge_core.methods import Chunk, Counts, Partial, State
 from merge_core.plan import chunk_elements
 from merge_core.planning.tensors import AnyBase, Merge
 from merge_core.results import Ready, Result, shortcut
 from merge_core.stored import StoredTensor
+from merge_core.windows import Window
 
 UNKNOWN = object()
 """The state of a run that nobody has asked for."""
@@ -92,16 +93,20 @@ class Reader:
         self._rows = np.empty(len(self.loaders) * elements, dtype=np.float32)
         self._base_loader = _base_loader(run, elements)
         self._base = np.empty(elements, dtype=np.float32)
-        self._stored_base = None if self._base_loader is None else _stored_rows([self._base_loader], None)
-        self._stored = _stored_rows(self.loaders, self._base_loader if run.merge.space == "delta" else None)
+        self._windows = _windows(run, elements)
 
     def chunk(self, start: int, size: int) -> Chunk:
         """The ingredients' elements [start, start + size), valid until the next call."""
         merge = self._run.merge
         place = start, merge.spec.name, merge.spec.shape, merge.seed, merge.statistics_at(start, size)
         rows = self._rows[: len(self.loaders) * size].reshape(len(self.loaders), size)
-        if self._stored is not None:
-            return Chunk(self._stored.run(start, size, rows), self._stored_base_at(start, size), *place)
+        if self._windows is not None:
+            stored = [window.stored(start, size) for window in self._windows]
+            base_room = self._base[None, :size]
+            if merge.space == "delta":
+                own, *models = stored
+                return Chunk(StoredRows.of(models, own, rows), StoredRows.of([own], None, base_room), *place)
+            return Chunk(StoredRows.of(stored, None, rows), self._mapped_base(start, size), *place)
         base = self._load_base(start, size)
         for loader, row in zip(self.loaders, rows, strict=True):
             if merge.space == "delta":
@@ -154,10 +159,13 @@ class Reader:
         self._base_loader.load_weight(self._base[:size], start, None)
         return self._base[:size]
 
-    def _stored_base_at(self, start: int, size: int) -> Rows | StoredRows | None:
-        if self._stored_base is None:
+    def _mapped_base(self, start: int, size: int) -> Rows | StoredRows | None:
+        """A base that may not be asked for."""
+        base = self._run.base
+        if not isinstance(base, StoredTensor):
             return self._load_base(start, size)
-        return self._stored_base.run(start, size, self._base[None, :size])
+        own = base.storage()[start : start + size], base.spec.dtype.label
+        return StoredRows.of([own], None, self._base[None, :size])
 
 
 def _base_loader(run: Run, elements: int) -> Loader | None:
@@ -168,9 +176,10 @@ def _base_loader(run: Run, elements: int) -> Loader | None:
     return None if run.base is None else run.base.open()
 
 
-def _stored_rows(loaders: list[Loader], base: Loader | None) -> StoredRows | None:
-    """All elements of inputs that are whole stored tensors; None where one is not."""
-    stored = [(loader.raw, loader.label) for loader in loaders if isinstance(loader, ReplacementLoader)]
-    if len(stored) < len(loaders) or not isinstance(base, ReplacementLoader | None):
-        return None
-    return StoredRows.of(stored, None if base is None else (base.raw, base.label))
+def _windows(run: Run, elements: int) -> list[Window] | None:
+    """Inputs that are whole stored tensors, for a method on deltas after their base; None where one is not."""
+    entries = [run.base, *run.inputs] if run.merge.space == "delta" else run.inputs
+    stored = [entry.stored if isinstance(entry, Replacement) else entry for entry in entries]
+    tensors = [tensor for tensor in stored if isinstance(tensor, StoredTensor)]
+    surveyed = run.merge.method.rounds > 0
+    return [Window(tensor, elements, surveyed) for tensor in tensors] if len(tensors) == len(entries) else None

@@ -17,7 +17,8 @@ COMPARED_BYTES = 1 << 20
 class StoredTensor:
     """One tensor of a file; `data` is a uint8 view of the mapped file, so nothing is read before it is used.
 
-    `path` and `begin` say which of the file's bytes these are, where it is a file that somebody may know.
+    `path` and `begin` say which of the file's bytes these are, where it is a file that somebody may know, and
+    `inode`, the numbers of its device and of itself, that the bytes in the file are the elements.
     """
 
     spec: TensorSpec
@@ -25,6 +26,7 @@ class StoredTensor:
     file: str
     path: Path | None = None
     begin: int = 0
+    inode: tuple[int, int] | None = None
 
     def storage(self) -> NDArray[Any]:
         """The elements as the kernels take them: 1-D, uint16 for bfloat16 and float16; need not be aligned."""

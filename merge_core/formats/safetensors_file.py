@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -30,10 +31,10 @@ def open_tensors(path: Path, file: str | None = None) -> Mapping[str, StoredTens
     """Every tensor of the file by name, in file order, as views of its mapping."""
     name = file or path.name
     header = read_header(path, name)
-    data = map_file(path) if header.entries else np.empty(0, dtype=np.uint8)
+    data, inode = _map(path) if header.entries else (np.empty(0, dtype=np.uint8), None)
     return MappingProxyType(
         {
-            entry.spec.name: StoredTensor(entry.spec, data[entry.begin : entry.end], name, path, entry.begin)
+            entry.spec.name: StoredTensor(entry.spec, data[entry.begin : entry.end], name, path, entry.begin, inode)
             for entry in header.entries
         }
     )
@@ -41,9 +42,13 @@ def open_tensors(path: Path, file: str | None = None) -> Mapping[str, StoredTens
 
 def map_file(path: Path) -> NDArray[np.uint8]:
     """The bytes of a file that is not empty, read when they are looked at."""
+    return _map(path)[0]
+
+
+def _map(path: Path) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     with path.open("rb") as stream:
-        mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapping, dtype=np.uint8)
+        mapping, status = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), os.fstat(stream.fileno())
+    return np.frombuffer(mapping, dtype=np.uint8), (status.st_dev, status.st_ino)
 
 
 def read_json(path: Path, file: str, most_bytes: int = 50_000_000) -> dict[str, object]:

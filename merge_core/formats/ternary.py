@@ -147,7 +147,14 @@ class DecodedTensor(StoredTensor):
     def of(cls, name: str, delta: Ternary, center: float) -> "DecodedTensor":
         first = delta.parts[0]
         return cls(
-            TensorSpec(name, DType.F32, delta.shape), first.data, first.file, first.path, first.begin, delta, center
+            TensorSpec(name, DType.F32, delta.shape),
+            first.data,
+            first.file,
+            first.path,
+            first.begin,
+            None,
+            delta,
+            center,
         )
 
     def storage(self) -> Any:
