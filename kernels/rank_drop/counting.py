@@ -98,28 +98,29 @@ def _spread(bins: Any, upto: Any, after: Any, table: Floats, chances: Floats) ->
 
 
 @compiled
-def _ahead(bits: Any, place: Any, all_bits: Any, places: Any, own: Any) -> Any:
-    """How many of a bin's entries are smaller than one of them or as large and before it."""
-    count = np.uint32(0)
-    for j in range(places.size):
-        is_ahead = (all_bits[j] < bits) | ((all_bits[j] == bits) & (np.uint32(j) < own))
-        count += np.uint32((places[j] == place) & is_ahead)
-    return count
+def _sharing(row: Floats, bins: Any, upto: Any, odd: Any, sharing: Any) -> int:
+    """Of the entries with bits below, those that share a bin: place of the bin, bits and index; returns how many."""
+    found = 0
+    for j in range(odd.size):
+        place = np.uint64(bins[np.uint64(odd[j])])
+        # The bin before an odd one is the even one of the same upper part, a run before it.
+        if np.uint16(upto[place] - upto[place - np.uint64(RUN)]) > 1:
+            bits = np.int64(magnitude_bits(row[odd[j]]))
+            sharing[0, found], sharing[1, found], sharing[2, found] = np.int64(place), bits, odd[j]
+            found += 1
+    return found
 
 
 @compiled
-def _settle(row: Floats, bins: Any, upto: Any, odd: Any, rooms: Any, table: Floats, chances: Floats) -> None:
-    """Put in order the entries with bits below that share a bin."""
-    all_bits, places = rooms[0, : odd.size], rooms[1, : odd.size]
-    for j in range(odd.size):
-        all_bits[j], places[j] = magnitude_bits(row[odd[j]]), np.uint32(bins[odd[j]])
-    for j in range(odd.size):
-        place = np.int64(places[j])
-        # The bin before an odd one is the even one of the same upper part, a run before it.
-        first = upto[place - RUN]
-        if np.uint16(upto[place] - first) > 1:
-            rank = np.int64(first) + np.int64(_ahead(all_bits[j], places[j], all_bits, places, np.uint32(j)))
-            chances[odd[j]] = table[rank]
+def _settle(upto: Any, sharing: Any, found: int, table: Floats, chances: Floats) -> None:
+    """Put in order the entries that share a bin: by bits, then as they come."""
+    for j in range(found):
+        place, bits = sharing[0, j], sharing[1, j]
+        rank = np.int64(upto[place - RUN])
+        for other in range(found):
+            is_ahead = (sharing[1, other] < bits) | ((sharing[1, other] == bits) & (other < j))
+            rank += np.int64((sharing[0, other] == place) & is_ahead)
+        chances[sharing[2, j]] = table[rank]
 
 
 @compiled
@@ -128,7 +129,7 @@ def rooms_of(width: int) -> Any:
     counts = np.empty(BINS + RUN, np.uint16)
     padded = -(-width // LANES) * LANES
     most = width // 8 + 1
-    return counts, np.empty((2, padded), np.uint16), np.empty(most, np.int64), np.empty((2, most), np.uint32)
+    return counts, np.empty((2, padded), np.uint16), np.empty(most, np.int64), np.empty((3, most), np.int64)
 
 
 @compiled
@@ -137,7 +138,7 @@ def rank(row: Floats, top: Any, table: Floats, rooms: Any, chances: Floats) -> b
 
     `top` is what `largest` finds.
     """
-    counts, places, odd, spare = rooms
+    counts, places, odd, sharing = rooms
     bins, after = places[0], places[1]
     # The largest's bin is the last pair of bins, and what lies more than 16 octaves below it shares the first.
     lowest = np.int64(top >> np.uint32(LOW_BITS)) - (BINS // 2 - 1)
@@ -151,5 +152,5 @@ def rank(row: Floats, top: Any, table: Floats, rooms: Any, chances: Floats) -> b
     _count(bins, counts, after)
     _add_up(counts)
     _spread(bins, counts, after, table, chances)
-    _settle(row, bins, counts, odd[:found], spare, table, chances)
+    _settle(counts, sharing, _sharing(row, bins, counts, odd[:found], sharing), table, chances)
     return True
