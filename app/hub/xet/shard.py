@@ -12,7 +12,8 @@ from typing import IO
 from app.hub.xet.hashes import as_text
 from merge_core.errors import FileError
 
-MOST_BYTES = 64 << 20
+MOST_BYTES = 80 << 20
+"""Of a shard as it is sent; clients aim at 64 MiB."""
 MOST_TERMS = 1 << 18
 """Of all files of a shard: 16 TB in whole xorbs, and some 40 MB of memory."""
 TAG = b"HFRepoMetaData\0" + bytes.fromhex("556967456a7b815783a5bdd95ccdd14aa9")

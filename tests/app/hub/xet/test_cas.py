@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from app.hub.xet.xorb import CHUNK_BYTES, MOST_BYTES
+from app.hub.xet import shard, xorb
 from app.store.tables import blobs
 from app.store.xorb_tables import xorbs
 from tests.app.api.conftest import Pot
@@ -176,7 +176,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(cas: Cas, path: s
 
 def test_a_full_xorb_of_what_does_not_compress_is_taken(cas: Cas) -> None:
     draw = random.Random(0)
-    content = [draw.randbytes(CHUNK_BYTES) for _ in range((64 << 20) // CHUNK_BYTES)]
+    content = [draw.randbytes(xorb.CHUNK_BYTES) for _ in range((64 << 20) // xorb.CHUNK_BYTES)]
     assert cas.xorb(hash_of(content), xorb_of(content)).json() == {"was_inserted": True}
 
 
