@@ -7,9 +7,11 @@ from typing import Any
 from app.api.services import Services
 from app.hub.cards import card_data, tags_of
 from app.hub.entries import size_of, stamp
+from app.hub.errors import MissingRevisionError
 from app.hub.oids import oids_of
-from app.hub.snapshots import Snapshot, open_snapshot
+from app.hub.snapshots import NO_COMMIT, Snapshot, open_snapshot
 from app.store.records import Repo
+from app.store.revisions import MAIN
 from merge_core.documents import parse_json
 from merge_core.errors import InputError, MalformedError, nearest
 
@@ -27,8 +29,13 @@ class Model:
 
     @cached_property
     def snapshot(self) -> Snapshot:
-        """Its files: those of `main` unless others were given."""
-        return self._snapshot or open_snapshot(self._pot, self.repo, "main")
+        """Its files: those of `main` unless others were given. None where they are not foreseen yet."""
+        if self._snapshot is not None:
+            return self._snapshot
+        try:
+            return open_snapshot(self._pot, self.repo, MAIN)
+        except MissingRevisionError:  # of a composition whose files are known once it is built
+            return Snapshot(self.repo, self.repo.head or NO_COMMIT, "", self.repo.created_at, {})
 
     @cached_property
     def card(self) -> dict[str, Any]:

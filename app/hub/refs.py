@@ -8,13 +8,15 @@ from fastapi import Depends, Query
 from pydantic import Field
 
 from app.api.names import check_branch
-from app.api.services import Pot
+from app.api.services import Pot, Services
 from app.hub.auth import Publisher, Visitor, visible_repo, writable_repo
 from app.hub.bodies import HubBody, sent
 from app.hub.errors import MissingRevisionError
+from app.hub.models import Model
 from app.hub.route import hub_router
-from app.store.records import Ref
-from app.store.revisions import MAIN
+from app.hub.snapshots import NO_COMMIT
+from app.store.records import Ref, Repo
+from app.store.revisions import MAIN, MAIN_REF
 from merge_core.errors import ConflictError, NotFoundError
 
 router = hub_router()
@@ -47,7 +49,7 @@ def listed(
 ) -> dict[str, list[dict[str, str]]]:
     """All of them, and with `include_prs` the pull requests too."""
     repo = visible_repo(pot, caller, namespace, name)
-    found = {"branches": _told(pot.store.branches(repo)), "tags": _told(pot.store.tags(repo)), "converts": []}
+    found = {"branches": _branches(pot, repo), "tags": _told(pot.store.tags(repo)), "converts": []}
     return found | ({"pullRequests": _told(pot.store.pull_requests(repo))} if include_prs else {})
 
 
@@ -128,6 +130,14 @@ def _known_revision() -> Iterator[None]:
         raise MissingRevisionError(
             error.message, where=error.where, found=error.found, expected=error.expected
         ) from None
+
+
+def _branches(pot: Services, repo: Repo) -> list[dict[str, str]]:
+    """With the commit that `main` of a composition is to have."""
+    others = [told for told in _told(pot.store.branches(repo)) if told["name"] != MAIN]
+    coming = Model(pot, repo).snapshot.commit
+    main = {"name": MAIN, "ref": MAIN_REF, "targetCommit": coming}
+    return others if coming == NO_COMMIT else [main, *others]
 
 
 def _told(refs: list[Ref]) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from app.hub.auth import Visitor
 from app.hub.cards import read_card, tags_of
 from app.hub.models import IN_FULL, LISTED, Model, check_properties, told
 from app.hub.route import Expand, add_next, hub_router
-from app.store.records import Token
+from app.store.records import FileEntry, Repo, Token
 from app.store.repo_search import Order, RepoWish
 from merge_core.errors import InputError, UnsupportedError
 from merge_core.formats.model_card import CARD
@@ -91,9 +91,16 @@ def matching(
         page = pot.store.search_repos(caller, wish, BATCH, cursor)
         cards = pot.store.head_files([repo.id for repo in page.items], CARD)
         for repo in page.items:
-            card = read_card(pot.blobs, cards[repo.id]) if repo.id in cards else {}
-            if tags <= set(tags_of(repo, card)):
-                yield Model(pot, repo, card=card)
+            model = Model(pot, repo, card=_card(pot, repo, cards.get(repo.id)))
+            if not tags or tags <= set(tags_of(repo, model.card)):
+                yield model
         cursor = page.next_cursor
         if cursor is None:
             return
+
+
+def _card(pot: Services, repo: Repo, file: FileEntry | None) -> dict[str, Any] | None:
+    """What a repo's card says; None where a composition that is not built may have one."""
+    if file is not None:
+        return read_card(pot.blobs, file)
+    return None if repo.kind == "composition" else {}

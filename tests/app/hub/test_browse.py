@@ -12,6 +12,7 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from tests.app.api.conftest import Pot
 from tests.app.hub.conftest import Hub, publish
+from tests.app.hub.hand import ask
 
 CARD = b"---\nlibrary_name: peft\nbase_model: org/base\ntags: [merge, maths]\nlicense: mit\n---\n# Hello\n"
 CONFIG = b'{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 9}'
@@ -91,6 +92,20 @@ def test_lists_and_infos_tell_what_is_asked_for(pot: Pot, hub: Hub) -> None:
     assert next(iter(api.list_models(expand=["author"]))).author == "team"
     with pytest.raises(BadRequestError):
         api.model_info("team/one", expand=["beauty"])  # type: ignore[list-item]
+
+
+def test_compositions_are_in_lists_before_they_are_built(pot: Pot, hub: Hub) -> None:
+    planned, unforeseen = ask(pot, lazy=True), ask(pot, "soups/patch", output={"kind": "patch"})
+    api = hub()
+    listed = {model.id: model for model in api.list_models(author="soups", full=True)}
+    assert listed["soups/mix"].sha == planned.digest[:40]
+    assert "model.safetensors" in [file.rfilename for file in listed["soups/mix"].siblings or ()]
+    assert unforeseen.commit is None
+    assert listed["soups/patch"].siblings == []
+    assert ids(api, filter=["merge", "base_model:team/one"]) == ["soups/mix"]
+    refs = api.list_repo_refs("soups/mix")
+    assert [(ref.name, ref.target_commit) for ref in refs.branches] == [("main", planned.digest[:40])]
+    assert api.list_repo_refs("soups/patch").branches == []
 
 
 def test_a_card_with_hostile_fields_breaks_no_client(pot: Pot, hub: Hub) -> None:
