@@ -1,10 +1,5 @@
 """Real clients look around: lists, paths, histories, names of commits, and who they are."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from huggingface_hub import HfApi, HfFileSystem
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
@@ -207,22 +202,3 @@ def test_a_repo_is_a_file_system(pot: Pot, hub: Hub) -> None:
     assert files.exists("team/one/deep/er")
     assert not files.exists("team/one/none")
     assert files.info("team/one/config.json")["size"] == len(CONFIG)
-
-
-def test_the_command_logs_in_and_looks_around(pot: Pot, tmp_path: Path) -> None:
-    secret = pot.token("write", namespaces=("team",))
-    publish(pot, "team/one", FILES, secret)
-
-    def hf(*arguments: str) -> str:
-        surroundings = {"HF_ENDPOINT": pot.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
-        command = [str(Path(sys.executable).parent / "hf"), *arguments]
-        done = subprocess.run(command, env={**os.environ, **surroundings}, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    hf("auth", "login", "--token", secret)
-    assert "team" in hf("auth", "whoami")
-    hf("download", "team/one", "--local-dir", str(tmp_path / "here"))
-    assert (tmp_path / "here" / "deep" / "er" / "notes.txt").read_bytes() == b"text"
-    assert '"team/one"' in hf("models", "list", "--author", "team", "--format", "json")
-    assert '"team/one"' in hf("models", "info", "team/one", "--format", "json")
