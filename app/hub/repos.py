@@ -13,6 +13,7 @@ from app.hub.bodies import HubBody, sent
 from app.hub.card_check import findings
 from app.hub.errors import CardError, RepoExistsError
 from app.hub.route import hub_router
+from app.hub.whoami import home_of
 from app.store.records import ANY_NAMESPACE, Token
 from merge_core.errors import ConflictError, InputError, UnsupportedError
 
@@ -127,7 +128,7 @@ def _place(caller: Token, named: Named) -> tuple[str, str]:
     namespace, slash, name = named.name.rpartition("/")
     given = namespace if slash else named.organization
     if given is None:
-        given = _only(caller)
+        given = _own(caller)
     return check_name(given, "organization"), check_name(name, "name")
 
 
@@ -136,10 +137,11 @@ def _check_kind(kind: str | None) -> None:
         raise UnsupportedError("only models are kept here", where="type", found=kind, expected=MODEL)
 
 
-def _only(caller: Token) -> str:
-    if len(caller.namespaces) != 1 or ANY_NAMESPACE in caller.namespaces:
-        raise InputError("this token has no namespace of its own", where="name", expected="namespace/name")
-    return next(iter(caller.namespaces))
+def _own(caller: Token) -> str:
+    """What `whoami` calls the token's, unless it has several namespaces: nobody could tell which was meant."""
+    if len(caller.namespaces) > 1 and ANY_NAMESPACE not in caller.namespaces:
+        raise InputError("this token has several namespaces", where="name", expected="namespace/name")
+    return home_of(caller)
 
 
 def _is_private(wish: RepoWish | Settings) -> bool | None:
