@@ -35,7 +35,13 @@ WRITES = (
     ("POST", "/api/models/{}/tag/main"),
     ("DELETE", "/api/models/{}/tag/new"),
     ("POST", "/api/models/{}/super-squash/main"),
+    ("POST", "/api/models/{}/preupload/main"),
+    ("POST", "/api/models/{}/commit/main"),
+    ("POST", "/{}.git/info/lfs/objects/batch"),
+    ("GET", "/api/models/{}/xet-write-token/main"),
+    ("PUT", "/api/models/{}/settings"),
 )
+FIELDS = {"tag": "v1", "files": [], "operation": "upload", "objects": []}
 OF_FILES = ("tree", "paths-info", "auth-check", "resolve", "raw")
 
 
@@ -60,7 +66,7 @@ def doors(pot: Pot) -> Doors:
 
 def asked(caller: httpx.Client, routes: tuple[tuple[str, str], ...], name: str) -> Iterator[tuple[str, httpx.Response]]:
     for method, path in routes:
-        body = {"data": {"paths": "config.json"}} if "paths" in path else {"json": {"tag": "v1"}}
+        body = {"data": {"paths": "config.json"}} if "paths" in path else {"json": FIELDS}
         yield path, caller.request(method, path.format(name), **({} if method == "GET" else body))  # type: ignore[arg-type]
 
 
@@ -82,6 +88,24 @@ def test_a_hidden_repo_and_a_missing_one_have_the_same_answers(doors: Doors) -> 
             )
         assert hidden == missing
         assert {status for status, *_ in hidden} == {401 if secret is None else 404}
+
+
+def test_what_is_taken_in_a_namespace_is_its_own_business(doors: Doors, hub: Hub) -> None:
+    stranger = hub(doors.strangers[0])
+    for name in ("team/secret", "team/absent"):
+        with pytest.raises(HfHubHTTPError) as error:
+            stranger.create_repo(name, exist_ok=False)
+        assert error.value.response.status_code == 403
+        with pytest.raises(HfHubHTTPError) as error:
+            stranger.move_repo("others/mine", name)
+        assert error.value.response.status_code == 404
+        with pytest.raises(RepositoryNotFoundError):
+            stranger.delete_repo(name)
+    stranger.create_repo("others/mine")
+    for name in ("team/secret", "team/absent"):
+        with pytest.raises(HfHubHTTPError) as error:
+            stranger.move_repo("others/mine", name)
+        assert error.value.response.status_code == 403
 
 
 def test_every_answer_of_a_hidden_repo_names_the_exception(doors: Doors, hub: Hub) -> None:
