@@ -17,6 +17,8 @@ MOST_BYTES = 65 << 20
 """Of a xorb as it is sent: clients put up to 64 MiB of chunks into one, which may not compress, and add headers."""
 MOST_CHUNKS = 1 << 16
 """Of a xorb; clients send up to 8192. Without a bound a xorb of tiny chunks would cost minutes to read."""
+MOST_DATA_BYTES = 1 << 30
+"""Of a xorb's chunks as they were. Clients stop at 64 MiB; zeros would make 8 GiB of a xorb."""
 CHUNK_BYTES = 128 << 10
 STORED_BYTES = CHUNK_BYTES + 1024
 """A chunk that compression makes longer is sent as it is; frames add a few bytes of their own."""
@@ -51,18 +53,17 @@ def chunks(path: Path, begins: Iterable[int]) -> Iterator[bytes]:
 def headers(file: BinaryIO) -> Iterator[Chunk]:
     """The chunks of a xorb, which begins at the start of the file. Raises FileError for anything else."""
     size = file.seek(0, 2)
-    position = count = 0
+    position = count = data = 0
     while position < size:
         file.seek(position)
         header = file.read(HEADER_BYTES)
         if header[: len(FOOTER)] == FOOTER:
             break
         chunk = _header(header, position + HEADER_BYTES)
-        position = chunk.begin + chunk.stored
+        position, count, data = chunk.begin + chunk.stored, count + 1, data + chunk.length
         _require(position <= size, chunk, "stored bytes", "fewer than announced", chunk.stored)
-        count += 1
-        if count > MOST_CHUNKS:
-            raise FileError("too many chunks", where="xorb", expected=f"at most {MOST_CHUNKS}")
+        _require(count <= MOST_CHUNKS, chunk, "number of chunks", count, f"at most {MOST_CHUNKS}")
+        _require(data <= MOST_DATA_BYTES, chunk, "length of all chunks", data, f"at most {MOST_DATA_BYTES}")
         yield chunk
     if not count:
         raise FileError("no chunk", where="xorb", found=f"{size} bytes")

@@ -12,9 +12,10 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.hub.xet import shard, xorb
+from app.jobs.reconcile import Reconciler
 from app.store.tables import blobs
 from app.store.xorb_tables import xorbs
 from tests.app.api.conftest import Pot
@@ -241,6 +242,18 @@ def xorb_sizes(pot: Pot) -> list[int]:
     with pot.inside.store._database.read() as connection:
         query = select(blobs.c.size).join(xorbs, xorbs.c.sha256 == blobs.c.sha256).order_by(blobs.c.size)
         return list(connection.execute(query).scalars())
+
+
+def test_the_sweep_forgets_xorbs_that_nobody_has_named_for_a_month(cas: Cas) -> None:
+    pot, day = cas.pot.inside, 24 * 3600 * 10**6
+    cas.xorb(HASH, xorb_of(CHUNKS))
+    reconciler = Reconciler(pot.settings, pot.store, pot.redis)
+    for days, left in ((29, 1), (2, 0)):
+        with pot.store._database.write() as connection:
+            for table in ("xorbs", "blobs"):
+                connection.execute(text(f"UPDATE {table} SET touched_at = touched_at - {days * day}"))
+        reconciler.collect()
+        assert pot.store.count_blobs()[0] == len(xorb_sizes(cas.pot)) == left
 
 
 def test_the_real_client_says_why_it_was_refused(cas: Cas, send: Send, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.hub.xet.hashes import RangeHash, Tree, as_text, chunk_hash
 from app.hub.xet.shard import read_shard
-from app.hub.xet.xorb import CHUNK_BYTES, MOST_CHUNKS, check_xorb, chunks, headers, places
+from app.hub.xet.xorb import CHUNK_BYTES, MOST_CHUNKS, MOST_DATA_BYTES, check_xorb, chunks, headers, places
 from merge_core.errors import FileError
 from tests.app.hub.xet.building import GOLDEN, GOLDEN_XORB, framed, golden_files, hash_of, xorb_of
 
@@ -106,8 +106,14 @@ def test_broken_bytes_are_refused_by_what_is_wrong(tmp_path: Path, content: byte
 
 
 def test_too_many_chunks_are_refused() -> None:
-    with pytest.raises(FileError, match="too many chunks"):
+    with pytest.raises(FileError, match="wrong number of chunks"):
         list(headers(io.BytesIO(framed(b"x", 0, 1) * (MOST_CHUNKS + 1))))
+
+
+def test_chunks_that_come_to_too_much_are_refused_before_they_are_decoded() -> None:
+    zeros = framed(lz4.frame.compress(bytes(CHUNK_BYTES)), 1, CHUNK_BYTES)
+    with pytest.raises(FileError, match="wrong length of all chunks"):
+        list(headers(io.BytesIO(zeros * (MOST_DATA_BYTES // CHUNK_BYTES + 1))))
 
 
 def test_a_frame_that_would_fill_the_memory_is_cut_off(tmp_path: Path) -> None:
