@@ -1,8 +1,11 @@
 """Surveys: rounds over every piece of a tensor, or of the whole model, that end in a method's state."""
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from merge_core.methods import Blocks, Both, Counts, Partial, Surveyed
 from merge_core.run import Run
@@ -55,16 +58,34 @@ class _Tally:
         self._is_shared = runs[0].merge.method.surveys == "model"
         self.work = [piece for run in runs for piece in pieces(run)]
         self._counts: dict[int, Counts] = {}
-        self._blocks: dict[int, Blocks] = {}
+        self._blocks: dict[int, NDArray[Any]] = {}
+        self._rows: Counter[int] = Counter()
+        self._places = [self._place(piece) for piece in self.work]
+
+    def _place(self, piece: Piece) -> range:
+        """Where in its total the piece's blocks belong."""
+        key, merge = self._key(piece.run), piece.run.merge
+        first = self._rows[key]
+        self._rows[key] += sum(merge.method.blocks(merge.spec.shape, size) for _, size in piece.chunks())
+        return range(first, self._rows[key])
 
     def collect(self, position: int, partial: Partial) -> None:
-        """Add counts to those that share a total, at once; keep blocks for their place in the order."""
+        """Add counts to those that share a total, at once; put blocks in their place."""
         own, blocks = _parted(partial)
-        self._blocks.update((position, block) for block in blocks)
+        key = self._key(self.work[position].run)
+        if blocks:
+            self._put(key, self._places[position], Blocks.total(blocks).values)
         if own is not None:
-            counts = self._counts.setdefault(self._key(self.work[position].run), own)
+            counts = self._counts.setdefault(key, own)
             if counts is not own:
                 np.add(counts.values, own.values, out=counts.values)
+
+    def _put(self, key: int, place: range, rows: NDArray[Any]) -> None:
+        """All blocks have room from the first on: kept one by one, they would take it twice when they are joined."""
+        if key not in self._blocks:
+            self._blocks[key] = np.empty((self._rows[key], *rows.shape[1:]), rows.dtype)
+        assert len(rows) == len(place), "a method says how many blocks it gives"
+        self._blocks[key][place.start : place.stop] = rows
 
     def conclude(self) -> None:
         """Hand each total to the runs that share it."""
@@ -72,22 +93,20 @@ class _Tally:
             self._conclude(group)
 
     def _conclude(self, group: list[Run]) -> None:
-        total = self._total(self._key(group[0]))
+        key = self._key(group[0])
+        total = _joined(self._counts.get(key), [Blocks(self._blocks[key])] if key in self._blocks else [])
         size = sum(run.merge.spec.size for run in group)
-        first_block = 0
+        owned = self._owned()
         for run in group:
-            blocks = range(first_block, first_block + self._blocks_of(run))
-            over = Surveyed(run.merge.spec.name, size, blocks)
+            over = Surveyed(run.merge.spec.name, size, owned[id(run)] if key in self._blocks else range(0))
             run.state = run.merge.method.conclude(self._round, total, over, run.weights, run.state)
-            first_block = blocks.stop
 
-    def _blocks_of(self, run: Run) -> int:
-        own = (self._blocks.get(position) for position, piece in enumerate(self.work) if piece.run is run)
-        return sum(len(blocks.values) for blocks in own if blocks is not None)
-
-    def _total(self, key: int) -> Partial:
-        own = [position for position, piece in enumerate(self.work) if self._key(piece.run) == key]
-        return _joined(self._counts.get(key), [self._blocks[position] for position in own if position in self._blocks])
+    def _owned(self) -> dict[int, range]:
+        """The blocks of each run."""
+        owned: dict[int, range] = {}
+        for piece, place in zip(self.work, self._places, strict=True):
+            owned[id(piece.run)] = range(owned.get(id(piece.run), place).start, place.stop)
+        return owned
 
     def _key(self, run: Run) -> int:
         return 0 if self._is_shared else id(run)

@@ -50,15 +50,18 @@ def pick_blocks(counts: Integers, ranks: Integers) -> Found:
 
 def _pick(counts: Integers, ranks: Integers) -> Found:
     """Of int64 counts [models, places], each model's first place up to which they add up to its rank."""
-    upto = np.cumsum(np.ascontiguousarray(counts), axis=1)
-    places = np.array([np.searchsorted(*pair) for pair in zip(upto, ranks, strict=True)], dtype=np.int64)
-    is_found = (ranks > 0) & (places < counts.shape[1])
-    safe = np.where(is_found, places, 0)[:, None]
-    held = np.take_along_axis(counts, safe, 1)[:, 0] if counts.shape[1] else np.zeros_like(ranks)
-    before = np.take_along_axis(upto, safe, 1)[:, 0] - held if counts.shape[1] else np.zeros_like(ranks)
-    return Found(
-        *(np.where(is_found, x, nothing) for x, nothing in ((places, NOTHING), (ranks - before, 0), (held, 0)))
-    )
+    found = [_pick_one(row, int(rank)) for row, rank in zip(counts, ranks, strict=True)]
+    return Found(*np.ascontiguousarray(np.array(found, dtype=np.int64).reshape(-1, 3).T))
+
+
+def _pick_one(counts: Integers, rank: int) -> tuple[int, int, int]:
+    """For one model: a running sum over all of them would take much memory where blocks are many."""
+    upto = np.cumsum(counts)
+    place = int(np.searchsorted(upto, rank))
+    if rank <= 0 or place == counts.size:
+        return NOTHING, 0, 0
+    held = int(counts[place])
+    return place, rank - int(upto[place]) + held, held
 
 
 def magnitudes_of(prefixes: Integers, lows: Integers) -> Floats:

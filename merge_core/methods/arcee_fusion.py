@@ -69,6 +69,9 @@ class ArceeFusion(Method):
     def check(self, weights: list[float], tensor: str) -> None:
         refuse_weights(weights, tensor)
 
+    def blocks(self, shape: tuple[int, ...], size: int) -> int:
+        return size // row_size(shape)
+
     def survey_bytes(self, count: int) -> int:
         return thresholds.survey_bytes(3)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from kernels.all_finite import all_finite
+from kernels.gram import BLOCK
 from kernels.stored_rows import StoredRows
 from kernels.weighted_sum import weighted_sum
 from merge_core.deltas import Delta
@@ -70,7 +71,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A survey's partial with a row, int64 or float64, for each `kernels.gram.BLOCK` elements.
+    """A survey's partial with a row, int64 or float64, for each `kernels.gram.BLOCK` elements, or as `blocks` says.
 
     Rows are laid end to end, so that whoever sums them does so in element order.
     """
@@ -203,8 +204,12 @@ class Method(BaseModel):
         """Memory that one thread's partials of `count` ingredients take, with what is made of them."""
         return 0
 
+    def blocks(self, shape: tuple[int, ...], size: int) -> int:
+        """The rows of `Blocks` that a survey gives for a chunk of so many elements of a tensor of that shape."""
+        return -(-size // BLOCK)
+
     def block_bytes(self, count: int) -> int:
-        """Memory that a survey of `count` ingredients keeps for each `kernels.gram.BLOCK` elements, in `Blocks`."""
+        """Memory that a survey of `count` ingredients keeps for each row of `Blocks`, with what is made of it."""
         return 8 * count * (count + 2) if self.rounds else 0
 
     def work_bytes(self, shape: tuple[int, ...], count: int) -> int:

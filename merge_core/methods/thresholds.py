@@ -102,8 +102,8 @@ def survey_bytes(rows: int) -> int:
 
 
 def block_bytes(rows: int, searches: int = 1) -> int:
-    """The ties of each row at each threshold, which are there twice, as is the running sum over one."""
-    return np.dtype(np.int64).itemsize * (rows * (searches + 1) + 1)
+    """The ties of each row at each threshold, the index that a block begins at, and a running sum over one row."""
+    return np.dtype(np.int64).itemsize * (rows * searches + 2)
 
 
 def survey_first(rows: Rows | StoredRows, tensor: str, so_far: Counts | None) -> Counts:

@@ -40,6 +40,9 @@ from merge_core.recipe import TernaryOutput
 
 Sums = NDArray[np.float64]
 
+MADE = 6
+"""Columns made of those that are kept: ties as integers, where blocks begin, both in one, and a running sum."""
+
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
@@ -95,7 +98,7 @@ class Compeft(Method):
         return thresholds.survey_bytes(count)
 
     def block_bytes(self, count: int) -> int:
-        return 8 * COLUMNS
+        return 8 * (COLUMNS + MADE)
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
         if round_ == 0:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from kernels.gram import BLOCK
 from merge_core.planning.factors import Built, merge_of
 from merge_core.planning.tensors import Merge
 
@@ -11,8 +10,9 @@ PLANNED_BYTES = 1 << 10
 
 
 def blocks_bytes(merge: Merge) -> int:
-    """The rows that a survey keeps for each block of the tensor, as they come and once more in one array."""
-    return 2 * -(-merge.spec.size // BLOCK) * merge.method.block_bytes(len(merge.inputs))
+    """What a survey of the tensor keeps of its blocks; chunks of whole rows, of more than 8 blocks, end within some."""
+    rows = merge.method.blocks(merge.spec.shape, merge.spec.size)
+    return (rows + rows // 8 + 1) * merge.method.block_bytes(len(merge.inputs))
 
 
 def shared_need(tensors: Iterable[Built]) -> int:
