@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.low_rank_add import low_rank_add
-from kernels.storage import narrow, widen
+from kernels.low_rank_add import stored_low_rank_add
 from merge_core.deltas import Absent, LowRankLoader, Rows
 from merge_core.deltas.contract import unbounded
 from merge_core.planning.tensors import Merge
 from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
+from merge_core.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +25,16 @@ class LowRankSum:
     """base + λ · up · down on one thread: `up` is float32 [rows, Σ ranks], `down` [Σ ranks, columns]."""
 
     merge: Merge
-    base: StoredTensor
+    base: Window
     up: Rows
     down: Rows
-    sums: Rows
     room: NDArray[Any]
 
     def stored(self, start: int, size: int) -> NDArray[Any]:
         """The merged elements in the output's dtype: Σ_k (λ·up[i, k])·down[k, j] in order of k, on the base."""
-        raw = self.base.storage()[start : start + size]
-        out = widen(raw, self.base.spec.dtype.label, self.sums[:size])
-        low_rank_add(out, self.down.shape[1], start, self.up, self.down, self.merge.scale)
-        return narrow(out, self.merge.spec.dtype.label, self.room[:size])
+        base, columns = self.base.stored(start, size), self.down.shape[1]
+        factors = self.up, self.down, self.merge.scale
+        return stored_low_rank_add(base, columns, start, *factors, self.merge.spec.dtype.label, self.room[:size])
 
 
 def result(ready: Ready) -> LowRankSum | None:
@@ -50,7 +48,8 @@ def result(ready: Ready) -> LowRankSum | None:
     shares = [share for share, loader in zip(coefficients, ready.loaders, strict=True) if loader in factors]
     with unbounded():
         up, down = _side_by_side(factors, shares)
-    return LowRankSum(ready.merge, base, up, down, np.empty(ready.elements, np.float32), ready.room())
+    window = Window(base, ready.elements, ready.merge.method.rounds > 0)
+    return LowRankSum(ready.merge, window, up, down, ready.room())
 
 
 def _side_by_side(factors: list[LowRankLoader], shares: list[np.float32]) -> tuple[Rows, Rows]:

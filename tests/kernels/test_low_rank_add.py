@@ -4,8 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.low_rank_add import low_rank_add, reference
-from tests.kernels.arrays import normal, relative_rms, same_bits
+from kernels.low_rank_add import low_rank_add, reference, stored_low_rank_add
+from kernels.storage import narrow, widen
+from tests.kernels.arrays import AWKWARD, normal, relative_rms, same_bits
 
 # Sequential float32 sums of up to 130 products, against float64: about rank/2 units of 2^-24.
 TOLERANCE = 2e-6
@@ -20,6 +21,31 @@ def test_low_rank_add_is_its_definition_bit_for_bit(rows, columns, rank):
     up, down, base = normal(rows, rank), normal(rank, columns, seed=1), normal(rows * columns, seed=2)
     expected = reference.low_rank_add(torch.from_numpy(base.copy()), columns, 0, *torches(up, down), 0.3)
     assert same_bits(low_rank_add(base.copy(), columns, 0, up, down, 0.3), expected.numpy())
+
+
+@shapes
+@pytest.mark.parametrize("label", ["bfloat16", "float16", "float32"])
+def test_stored_elements_in_and_out_are_as_defined_bit_for_bit(rows, columns, rank, label):
+    up, down, values = normal(rows, rank), normal(rank, columns, seed=1), normal(rows * columns, seed=2)
+    values[: min(values.size, AWKWARD.size)] = AWKWARD[: values.size]
+    raw = narrow(values, label)
+    torch_base = torch.from_numpy(raw.copy()), label
+    expected = reference.stored_low_rank_add(torch_base, columns, 0, *torches(up, down), 0.3, label)
+    found = stored_low_rank_add((raw, label), columns, 0, up, down, 0.3, label)
+    assert same_bits(widen(found, label), widen(expected.numpy(), label))
+
+
+@given(st.integers(1, 20), st.integers(1, 200), st.data())
+def test_any_cut_of_stored_elements_gives_the_same_bits(rows, columns, data):
+    up, down = normal(rows, 5), normal(5, columns, seed=1)
+    raw = narrow(normal(rows * columns, seed=2), "bfloat16")
+    cut = data.draw(st.integers(0, raw.size))
+    parts = [
+        stored_low_rank_add((raw[part], "bfloat16"), columns, part.start, up, down, 1.7, "bfloat16")
+        for part in (slice(0, cut), slice(cut, raw.size))
+    ]
+    whole = stored_low_rank_add((raw, "bfloat16"), columns, 0, up, down, 1.7, "bfloat16")
+    assert same_bits(np.concatenate(parts), whole)
 
 
 def torches(*arrays):
