@@ -24,7 +24,7 @@ ODD = np.uint16(RUN)
 """The bit of a bin's place that says it is for entries with bits below."""
 
 LANES = 64
-NARROWEST, WIDEST = 256, (1 << 16) - 1
+NARROWEST, WIDEST = 768, (1 << 16) - 1
 """Rows for which counting pays, and whose ranks fit."""
 
 INFINITY = np.uint32(0x7F800000)
