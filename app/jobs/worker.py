@@ -30,7 +30,7 @@ MONITORING_S = 5
 MAINTENANCE_S = 5
 WORKER_TTL_S = 20
 LONGEST_LOOK_S = 2.0  # after which a build that waits gets its turn
-MOST_LOOKS = 500
+SOME_LOOKS = 20
 MAY_PASS = (OperationalError, RedisError, GenericError)  # the database, the queue or the object store is away
 
 log = structlog.get_logger("stockpot.worker")
@@ -104,11 +104,19 @@ def _look_at_more(settings: Settings, store: Store) -> None:
     """
     queue = Jobs(settings, store)
     end = time.monotonic() + LONGEST_LOOK_S
-    for job_id in store.queued_jobs(INGEST, MOST_LOOKS):
+    while done := _look_at_some(settings, store, end):
+        queue.forget_all(done)
+
+
+def _look_at_some(settings: Settings, store: Store, end: float) -> list[str]:
+    """The jobs that were there to be done before this moment, and are done."""
+    done = []
+    for job_id in store.queued_jobs(INGEST, SOME_LOOKS) if time.monotonic() < end else ():
         work = take(settings, store, job_id, takeover=False) if time.monotonic() < end else None
         if work is not None:
             _do_whatever_happens(work)
-            queue.forget(job_id)
+            done.append(job_id)
+    return done
 
 
 def _do_whatever_happens(work: Work) -> None:

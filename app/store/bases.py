@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Row, Select, delete, exists, false, func, insert, select
+from sqlalchemy import CTE, ColumnElement, Row, Select, bindparam, delete, exists, func, insert, select
 
 from app.store.deltas import commit_row
 from app.store.records import KnownBase, Repo, StoredHash
@@ -15,6 +15,7 @@ from merge_core.errors import NotFoundError
 
 AT_ONCE = 500
 MOST_BASES = 1000
+NO_NAMESPACE = ""
 
 
 class BaseRecords(Subject):
@@ -39,16 +40,11 @@ class BaseRecords(Subject):
         A public repo's record must not tell of private ones. `named`, only of the repo `namespace/name`: one that was
         composed counts then too, while a delta that names none is more likely of what it was composed from.
         """
-        own = (repos.c.namespace == reader.namespace) if reader.private else false()
-        kinds = ("base",) if named is None else ("base", "composition")
-        chosen = repos.c.kind.in_(kinds) & (repos.c.id != reader.id) & (repos.c.private.is_(False) | own)
-        if named is not None:
-            namespace, _, name = named.partition("/")
-            chosen &= (repos.c.namespace == namespace) & (repos.c.name == name)
-        query = _query().where(bases.c.commit_key.in_(select(_down_to_known(chosen).c.key)))
+        seen = {"reader": reader.id, "own": reader.namespace if reader.private else NO_NAMESPACE}
+        namespace, _, name = (named or "").partition("/")
+        query, wanted = (_OF_ALL, {}) if named is None else (_OF_NAME, {"namespace": namespace, "name": name})
         with self._database.read() as connection:
-            found = connection.execute(query.order_by(repos.c.id).limit(MOST_BASES))
-            return [_base(row) for row in found]
+            return [_base(row) for row in connection.execute(query, seen | wanted)]
 
     def known_base(self, repo: str, commit: str) -> KnownBase | None:
         """What is known of a commit, whoever asks; None where it is no checkpoint, or was not looked at yet."""
@@ -97,6 +93,14 @@ def _down_to_known(chosen: ColumnElement[bool]) -> CTE:
     return line.union_all(select(*columns).join(line, is_parent).where(~is_known))
 
 
+def _newest_known(chosen: ColumnElement[bool]) -> Select[Any]:
+    """The known bases of the chosen repos among those that a reader sees: made once, which takes longer than to ask."""
+    own = repos.c.namespace == bindparam("own")
+    seen = (repos.c.id != bindparam("reader")) & (repos.c.private.is_(False) | own)
+    of_line = bases.c.commit_key.in_(select(_down_to_known(chosen & seen).c.key))
+    return _query().where(of_line).order_by(repos.c.id).limit(MOST_BASES)
+
+
 def _runs(values: Collection[str]) -> Iterable[list[str]]:
     ordered = sorted(set(values))
     return (ordered[start : start + AT_ONCE] for start in range(0, len(ordered), AT_ONCE))
@@ -132,3 +136,11 @@ def _tensor(row: Row[Any]) -> StoredHash:
 def _base(row: Row[Any]) -> KnownBase:
     full_name = f"{row.namespace}/{row.name}"
     return KnownBase(row.commit_key, row.repo_id, full_name, row.commit_id, row.layout, row.contents, row.model_type)
+
+
+_OF_ALL = _newest_known(repos.c.kind == "base")
+_OF_NAME = _newest_known(
+    repos.c.kind.in_(("base", "composition"))
+    & (repos.c.namespace == bindparam("namespace"))
+    & (repos.c.name == bindparam("name"))
+)

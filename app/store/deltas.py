@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, insert, or_, select, update
+from sqlalchemy import Row, Select, bindparam, delete, insert, or_, select, update
 
 from app.store.positions import after_newest, cursor_of
 from app.store.records import DeltaRecord, Page, Repo, Token
@@ -42,8 +42,7 @@ class DeltaRecords(Subject):
     def delta_of(self, repo: Repo, commit_id: str) -> DeltaRecord | None:
         """What was found in this commit; None until it has been looked at."""
         with self._database.read() as connection:
-            query = _query().where(repos.c.id == repo.id, commits.c.id == commit_id)
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(_OF_COMMIT, {"repo": repo.id, "commit": commit_id}).one_or_none()
             return None if row is None else _record(row)
 
     def touched_by(self, delta_id: str) -> list[dict[str, Any]]:
@@ -116,3 +115,6 @@ def _record(row: Row[Any]) -> DeltaRecord:
         base_commit=row.base_commit,
         facts=row.facts or {},
     )
+
+
+_OF_COMMIT = _query().where(repos.c.id == bindparam("repo"), commits.c.id == bindparam("commit"))

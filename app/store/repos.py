@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, literal, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, literal, select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from app.store.records import ANY_NAMESPACE, Gate, Page, Repo, RepoKind, Token
@@ -11,6 +11,8 @@ from app.store.tables import compositions, repos
 from merge_core.errors import ConflictError, NotFoundError
 
 NAMES_TO_SUGGEST_FROM = 5000
+# Made once: every request asks this, and making it takes longer than asking.
+_OF_NAME = select(repos).where(repos.c.namespace == bindparam("namespace"), repos.c.name == bindparam("name"))
 
 
 class RepoRecords(Subject):
@@ -116,8 +118,7 @@ def readable_by(caller: Token | None) -> ColumnElement[bool]:
 
 def find_repo(connection: Connection, namespace: str, name: str) -> Repo | None:
     """The repo of this name."""
-    query = select(repos).where(repos.c.namespace == namespace, repos.c.name == name)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_OF_NAME, {"namespace": namespace, "name": name}).one_or_none()
     return None if row is None else repo_of(row)
 
 

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.benchmarks.adapters import adapter_lines
 from tests.benchmarks.agreement import Agreement
 from tests.benchmarks.contest import PATIENCE_S, Outcome, Task, Terms, compete
 from tests.benchmarks.kernel_speed import copy_speed, kernel_speeds, not_measured
@@ -66,6 +67,8 @@ def _measure_all(settings: Settings, merges: list[Merge], work: Path, say: Say) 
         yield _contest(Bench(settings.shape, models, work, peer).task(merge), settings, start_ups, say)[0]
     if settings.methods is None:
         yield from _ternary(Bench(settings.shape, models, work, peer), settings, start_ups, say)
+        for line in adapter_lines(work):
+            say(line)
     yield _kernels(say)
 
 
