@@ -31,6 +31,22 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["sha256"], ["blobs.sha256"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("sha256"),
     )
+    _add_xorbs()
+    op.add_column("compositions", sa.Column("files", sa.JSON(none_as_null=True), nullable=True))
+    op.drop_index("one_per_digest", table_name="compositions")
+    op.create_index(
+        "one_per_digest",
+        "compositions",
+        ["digest"],
+        unique=True,
+        sqlite_where=NOT_OVER,
+        postgresql_where=NOT_OVER,
+    )
+    op.add_column("jobs", sa.Column("ready", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("jobs", sa.Column("place", sa.String(length=500), nullable=True))
+
+
+def _add_xorbs() -> None:
     op.create_table(
         "xorbs",
         sa.Column("hash", sa.String(length=64), nullable=False),
@@ -49,18 +65,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hash", "owner"),
     )
     op.add_column("repos", sa.Column("awaits", sa.String(length=32), nullable=True))
-    op.add_column("compositions", sa.Column("files", sa.JSON(none_as_null=True), nullable=True))
-    op.drop_index("one_per_digest", table_name="compositions")
-    op.create_index(
-        "one_per_digest",
-        "compositions",
-        ["digest"],
-        unique=True,
-        sqlite_where=NOT_OVER,
-        postgresql_where=NOT_OVER,
-    )
-    op.add_column("jobs", sa.Column("ready", sa.BigInteger(), server_default="0", nullable=False))
-    op.add_column("jobs", sa.Column("place", sa.String(length=500), nullable=True))
     op.create_table(
         "xorb_files",
         sa.Column("hash", sa.String(length=64), nullable=False),
