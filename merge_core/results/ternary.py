@@ -19,6 +19,7 @@ from merge_core.methods.ties import Ties, Trim
 from merge_core.planning.tensors import Merge
 from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
+from merge_core.windows import Window
 
 Read = Callable[[int, int], Planes]
 """The bitplanes of a chunk by its start and size."""
@@ -29,16 +30,15 @@ class TernaryResult:
     """One tensor's merge on one thread; `combine` is the sum or election that the method comes to."""
 
     merge: Merge
-    base: StoredTensor
+    base: Window
     experts: Sequence[Read]
     combine: Callable[[tuple[NDArray[Any], str], list[Planes], NDArray[Any]], NDArray[Any]]
     room: NDArray[Any]
 
     def stored(self, start: int, size: int) -> NDArray[Any]:
         """As `Reader.stored`, to the bit."""
-        raw = self.base.storage()[start : start + size]
         planes = [read(start, size) for read in self.experts]
-        return self.combine((raw, self.base.spec.dtype.label), planes, self.room[:size])
+        return self.combine(self.base.stored(start, size), planes, self.room[:size])
 
 
 def result(ready: Ready) -> TernaryResult | None:
@@ -59,7 +59,8 @@ def result(ready: Ready) -> TernaryResult | None:
         loader.planes if isinstance(loader, TernaryLoader) else lambda start, size: Planes(nothing, nothing)
         for loader in loaders
     ]
-    return TernaryResult(merge, merge.base, _trimmed(experts, ready.state), combine, ready.room())
+    base = Window(merge.base, ready.elements, surveyed=merge.method.rounds > 0)
+    return TernaryResult(merge, base, _trimmed(experts, ready.state), combine, ready.room())
 
 
 def _trimmed(experts: list[Read], state: State) -> list[Read]:
