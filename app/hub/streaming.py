@@ -136,11 +136,11 @@ class _Stream:
         """From the blob that the shard has become."""
         try:
             pieces = await run_in_threadpool(self._blobs.read, sha256, self._position, self._wanted.stop)
+            async for piece in iterate_in_threadpool(pieces):
+                self._sent(piece)
+                yield piece
         except NotFoundError:
             raise CutShortError from None
-        async for piece in iterate_in_threadpool(pieces):
-            self._sent(piece)
-            yield piece
 
     async def _wait(self, changed: asyncio.Event) -> None:
         """Until something is new, or a byte is due."""
