@@ -4,16 +4,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 
 from app.api.services import Services
 from app.hub.errors import MissingEntryError, MissingRevisionError
 from app.store.records import Commit, Composition, PlannedFile, Repo
 from app.store.revisions import COMMIT_LENGTH, MAIN, MAIN_REF
+from app.store.store import Store
 from merge_core.errors import InputError, NotFoundError, StockpotError, nearest
 
 NO_COMMIT = "0" * 40
 """What clients are told to be the commit of a repo that has none: they insist on one."""
+KEPT_TREES = 16
 DIGITS = re.compile(r"[0-9a-fA-F]{7,40}")
 
 
@@ -85,8 +88,13 @@ def _commit(pot: Services, repo: Repo, revision: str) -> Commit:
 
 
 def _built(pot: Services, repo: Repo, commit: Commit) -> Snapshot:
-    files = {entry.path: SnapshotFile(entry.path, entry.size, entry.sha256) for entry in pot.store.tree(commit)}
-    return Snapshot(repo, commit.id, commit.message, commit.created_at, files)
+    return Snapshot(repo, commit.id, commit.message, commit.created_at, _files(pot.store, commit))
+
+
+@lru_cache(maxsize=KEPT_TREES)
+def _files(store: Store, commit: Commit) -> Mapping[str, SnapshotFile]:
+    """A commit never changes, and a client that fetches a whole repo asks twice for each file."""
+    return {entry.path: SnapshotFile(entry.path, entry.size, entry.sha256) for entry in store.tree(commit)}
 
 
 def _unbuilt(repo: Repo, composition: Composition) -> Snapshot:
