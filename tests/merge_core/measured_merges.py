@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 
+import numba
+
 from app.memory import PROCESS_BYTES, threads_within
 from merge_core.execute import execute
 from merge_core.plan import make_plan
@@ -58,4 +60,6 @@ def measured(root: Path, recipe: dict[str, Any], budget: int) -> tuple[int, int]
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
+    # Else the first kernel that is not on disk yet would load the compiler within some merge.
+    numba.njit(lambda: 0)()
     print(json.dumps([measured(root, recipe, budget) for recipe, budget in json.load(sys.stdin)]))
