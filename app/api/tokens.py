@@ -45,7 +45,10 @@ def listed(token: Admin, pot: Pot) -> Listing[TokenShape]:
 
 @router.delete("/{token_id}", status_code=204, summary="Revoke a token")
 def revoke(token: Admin, pot: Pot, token_id: str) -> None:
-    """It opens nothing from the next request on. The last admin token of all stays: nobody could make another."""
+    """It opens nothing from the next request on, of another process of the service a second later.
+
+    The last admin token of all stays: nobody could make another.
+    """
     tokens = pot.store.list_tokens()
     chosen = next((other for other in tokens if other.id == token_id), None)
     if chosen is not None and not _within(token, chosen):
