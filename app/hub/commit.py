@@ -16,6 +16,7 @@ from app.hub.operations import Draft
 from app.hub.route import hub_router
 from app.hub.snapshots import open_snapshot
 from app.problems import TooLargeError
+from app.store.commits import NO_COMMIT
 from app.store.records import Repo
 from merge_core.errors import InputError, NotFoundError, nearest
 
@@ -58,10 +59,12 @@ def _kept(base_url: str, draft: Draft, create_pr: bool) -> dict[str, Any]:
     if header is None:
         raise InputError("a commit begins with its header", where="line 1", found="nothing")
     page = f"{base_url}{repo.full_name}"
-    _check_deletions(draft)
+    # A pull request begins where the client says that it built on; a commit has to be on the newest.
+    start = header.parent if create_pr and header.parent not in (None, NO_COMMIT) else draft.revision
+    _check_deletions(draft, start)
     try:
         if create_pr:
-            pull, commit = propose_changes(draft.pot, draft.caller, repo, changes, header.message, draft.revision)
+            pull, commit = propose_changes(draft.pot, draft.caller, repo, changes, header.message, start)
             return {**_told(page, commit.id), "pullRequestUrl": f"{page}/discussions/{pull.name}"}
         commit, _ = commit_changes(
             draft.pot, draft.caller, repo, changes, header.message, header.parent, draft.revision
@@ -77,12 +80,12 @@ def _told(page: str, commit: str) -> dict[str, Any]:
     return {"success": True, "commitOid": commit, "commitUrl": f"{page}/commit/{commit}", "hookOutput": ""}
 
 
-def _check_deletions(draft: Draft) -> None:
+def _check_deletions(draft: Draft, revision: str) -> None:
     """Raises what clients understand for a file or a folder to delete that is not there."""
     gone = [path for path, entry in draft.changes().items() if entry is None]
     if not gone:
         return
-    snapshot = open_snapshot(draft.pot, draft.repo, draft.revision)
+    snapshot = open_snapshot(draft.pot, draft.repo, revision)
     for path in gone:
         if not (path in snapshot.files or (path.endswith("/") and any(f.startswith(path) for f in snapshot.files))):
             error = MissingEntryError(NO_FILE, where="path", found=path, expected=nearest(path, snapshot.files))

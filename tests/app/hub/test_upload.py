@@ -137,6 +137,14 @@ def test_branches_and_pull_requests_take_commits_of_their_own(pot: Pot, api: HfA
             api.create_commit(REPO, [add("5.txt")], commit_message="5", revision="nowhere", **more)
 
 
+def test_a_pull_request_begins_at_the_parent_that_it_names(pot: Pot, api: HfApi) -> None:
+    first = api.upload_file(path_or_fileobj=b"1", path_in_repo="1.txt", repo_id=REPO)
+    api.upload_file(path_or_fileobj=b"2", path_in_repo="2.txt", repo_id=REPO)
+    more = [add("3.txt"), CommitOperationDelete("1.txt")]
+    api.create_commit(REPO, more, commit_message="From there", create_pr=True, parent_commit=first.oid)
+    assert set(held(pot, REPO, "refs/pr/1")) == {"3.txt"}
+
+
 def test_a_commit_on_a_branch_that_is_gone_says_so(pot: Pot, api: HfApi) -> None:
     api.upload_file(path_or_fileobj=b"1", path_in_repo="1.txt", repo_id=REPO)
     with pot.client() as caller:
