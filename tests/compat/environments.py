@@ -18,12 +18,13 @@ class Client:
 
 
 HUBS = tuple(
-    Client(f"huggingface_hub {version}", (f"huggingface_hub=={version}.*", "hf_xet", "click"))
+    Client(f"hub {version}", (f"huggingface_hub=={version}.*", "hf_xet", "click"))
     for version in ("0.36", "1.0", "1.33")
 )
 """click: the command of 1.0 needs it, and does not say so."""
 DIFFUSERS = Client("diffusers", ("diffusers",), beside_ours=True)
-OURS = Client("this environment", ())
+OURS = Client("hub here", ())
+"""The version that this environment has."""
 
 
 def python_of(client: Client, home: Path) -> Path:

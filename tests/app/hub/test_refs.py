@@ -1,5 +1,7 @@
 """Real clients make, list and remove branches and tags."""
 
+from pathlib import Path
+
 import pytest
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -31,6 +33,23 @@ def test_branches_and_tags_come_and_go(pot: Pot, hub: Hub) -> None:
     with pytest.raises(RevisionNotFoundError):
         api.list_repo_files("team/one", revision="feature/new")
     assert len(api.list_repo_refs("team/one").branches) == 1
+
+
+def test_pages_of_a_revision_with_slashes_follow_each_other(pot: Pot, hub: Hub) -> None:
+    names = ["a b.txt", "a%2Fb.txt", "a&b=c.txt", "ä.txt", "z.txt"]
+    publish(pot, "team/one", {name.replace("%", "%25"): name.encode() for name in names})
+    hub().create_branch("team/one", branch="feature/new")
+    for address in ("tree/feature%2Fnew?recursive=true&", "commits/feature%2Fnew?"):
+        with pot.client() as caller:
+            answer = caller.get(f"/api/models/team/one/{address}limit=2")
+            found = answer.json()
+            while "next" in answer.links:
+                answer = caller.get(answer.links["next"]["url"]).raise_for_status()
+                found += answer.json()
+        assert len(found) == len(names)
+    assert sorted(hub().list_repo_files("team/one", revision="feature/new")) == sorted(names)
+    for name in names:
+        assert Path(hub().hf_hub_download("team/one", name, revision="feature/new")).read_text() == name
 
 
 def test_what_is_there_is_not_made_twice(pot: Pot, hub: Hub) -> None:
