@@ -259,14 +259,6 @@ def refuse_zero_sum(weights: list[float], tensor: str) -> None:
         )
 
 
-def refuse_negative_weights(weights: list[float], tensor: str) -> None:
-    """Raise RecipeError for weights that are no shares: one below 0, or nothing in all."""
-    if any(weight < 0.0 for weight in weights):
-        message, expected = f"tensor '{tensor}': this method takes no negative weights", "weights of 0 or more"
-        raise RecipeError(message, where="ingredients[].weight", found=f"{weights}", expected=expected)
-    refuse_zero_sum(weights, tensor)
-
-
 def refuse_weights(weights: list[float], tensor: str) -> None:
     """Raise RecipeError when a method that has no use for weights is given some."""
     if any(weight != 1.0 for weight in weights):

@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from merge_core.errors import FileError
-from merge_core.methods.contract import Chunk, Method, Rows, Space, State, Weights, refuse_negative_weights
+from merge_core.methods.contract import Chunk, Method, Rows, Space, State, Weights
+from merge_core.methods.shares import refuse_negative_weights
 from merge_core.statistics import Statistic
 
 STEP = 1 << 13

@@ -17,9 +17,9 @@ from merge_core.methods.contract import (
     Weights,
     normalized,
     refuse_infinite_rows,
-    refuse_negative_weights,
 )
 from merge_core.methods.lapack import serial
+from merge_core.methods.shares import refuse_negative_weights
 from merge_core.methods.spectral import Doubles
 from merge_core.statistics import Statistic
 
