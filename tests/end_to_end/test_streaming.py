@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 
@@ -66,7 +67,13 @@ def publish(client: httpx.Client, name: str, weights: NDArray[np.float32]) -> No
 
 
 def compose(client: httpx.Client, scale: float = 1.0) -> None:
-    recipe = {"base": "org/base", "method": "ties", "ingredients": [{"source": "team/a"}], "scale": scale}
+    recipe: dict[str, object] = {
+        "base": "org/base",
+        "method": "ties",
+        "ingredients": [{"source": "team/a"}],
+        "scale": scale,
+    }
+    recipe["output"] = {"max_shard_bytes": 8 * ELEMENTS}
     client.post("/v1/compositions", json={"name": "soups/mix", "recipe": recipe}).raise_for_status()
 
 
@@ -89,10 +96,10 @@ def test_a_client_gets_the_right_bytes_though_the_worker_stops_and_is_killed(
         assert not download.done()
         at_work.kill()
         folder = Path(download.result(120))
-        stored = client.get("/v1/repos/soups/mix/files/model.safetensors")
-        assert (folder / "model.safetensors").read_bytes() == stored.raise_for_status().content
-        attempts = client.get("/v1/compositions/soups/mix").json()
-        assert attempts["state"] == "done"
+        wait(lambda: client.get("/v1/compositions/soups/mix").json()["state"] == "done", 60)
+        stored = {file["path"]: file["sha256"] for file in client.get("/v1/repos/soups/mix/files").json()["files"]}
+        assert {path.name: sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()} == stored
+        assert len([name for name in stored if name.endswith(".safetensors")]) == 2
     assert "Trying to resume" not in caplog.text
 
 
