@@ -37,6 +37,7 @@ def _clear(row: Floats, marks: Any) -> None:
 
 @compiled
 def selected_squares(table: Integers, size: int, above: Any, reached: Any, ties: int, block: int, out: Doubles) -> None:
+    """As `kernels.gram` adds up squares; the first `ties` elements need but reach the magnitude."""
     models = out.shape[1]
     rows, sums = room_of(models, STRETCH)[0], np.empty((models, LANES), np.float64)
     room, marks = np.empty((2, STRETCH), np.float64), np.empty(STRETCH, np.bool_)
@@ -58,6 +59,7 @@ def selected_squares(table: Integers, size: int, above: Any, reached: Any, ties:
 def selected_merge(
     table: Integers, above: Any, reached: Any, ties: int, weights: Floats, choices: Any, out: Floats
 ) -> None:
+    """`choices` are those of `kernels.trim_elect.combine`; the first `ties` elements need but reach the magnitude."""
     models = weights.size
     rows, own = room_of(models, STRETCH)
     room, all_marks = np.empty((2, STRETCH), np.float64), np.empty(STRETCH, np.bool_)

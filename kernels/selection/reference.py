@@ -23,6 +23,7 @@ def selected_merge(
     elect: Elect = "unweighted",
     zero_vote_sign: int = 0,
 ) -> Tensor:
+    """What all elements are merged to, where they are selected."""
     merged = combine(rows, weights, merge, elect, zero_vote_sign)
     return torch.where(selected(rows, beyond, start), merged, 0.0)
 

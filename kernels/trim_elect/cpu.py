@@ -33,6 +33,7 @@ def _trim(row: Floats, magnitude: Any, ties: int, kept: Floats) -> None:
 
 @compiled
 def vote(kept: Floats, weight: Any, elect: int, votes: Floats) -> None:
+    """Add a model's votes to those of the models before it."""
     if elect == 0:
         for i in range(votes.size):
             votes[i] = votes[i] + weight * kept[i]
@@ -99,6 +100,7 @@ def _elect(
 
 @compiled
 def merge_kept(kept: Floats, weights: Floats, signs: Floats, how: int, elect: int, out: Floats, shares: Floats) -> None:
+    """What agrees with `signs`; `shares` is room for what it is divided by."""
     out[:] = ZERO
     shares[:] = ZERO
     for model in range(weights.size):
