@@ -9,6 +9,7 @@ from app.hub.cards import card_data, tags_of
 from app.hub.entries import size_of, stamp
 from app.hub.errors import MissingRevisionError
 from app.hub.oids import oids_of
+from app.hub.parameters import count_parameters
 from app.hub.snapshots import NO_COMMIT, Snapshot, open_snapshot
 from app.store.records import Repo
 from app.store.revisions import MAIN
@@ -57,6 +58,10 @@ class Model:
         named = {key: adapter[key] for key in ("base_model_name_or_path", "task_type", "peft_type") if key in adapter}
         return told | ({"peft": named} if named else {})
 
+    def parameters(self) -> dict[str, Any] | None:
+        """How many numbers its weights hold."""
+        return count_parameters(self._pot.blobs, self.snapshot.files.values())
+
     def stored(self) -> int:
         """Bytes of the different files."""
         return sum({file.sha256 or file.path: file.size for file in self.snapshot.files.values()}.values())
@@ -99,7 +104,7 @@ PROPERTIES: Mapping[str, Callable[[Model], Any]] = {
     "pipeline_tag": lambda model: model.card.get("pipeline_tag"),
     "private": lambda model: model.repo.private,
     "resourceGroup": _nothing,
-    "safetensors": _nothing,
+    "safetensors": Model.parameters,
     "securityRepoStatus": _nothing,
     "sha": lambda model: model.snapshot.commit,
     "siblings": Model.siblings,
@@ -113,7 +118,7 @@ PROPERTIES: Mapping[str, Callable[[Model], Any]] = {
 }
 LISTED = ("createdAt", "downloads", "library_name", "likes", "pipeline_tag", "private", "tags", "trendingScore")
 IN_FULL = (*LISTED, "author", "disabled", "gated", "lastModified", "sha", "siblings")
-SHOWN = (*IN_FULL, "cardData", "config", "spaces", "usedStorage")
+SHOWN = (*IN_FULL, "cardData", "config", "safetensors", "spaces", "usedStorage")
 
 
 def told(model: Model, names: Iterable[str]) -> dict[str, Any]:

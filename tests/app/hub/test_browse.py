@@ -5,7 +5,7 @@ from huggingface_hub import HfApi, HfFileSystem
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
-from tests.app.api.conftest import Pot
+from tests.app.api.conftest import Pot, checkpoint
 from tests.app.hub.conftest import Hub, publish
 from tests.app.hub.hand import ask
 
@@ -87,6 +87,16 @@ def test_lists_and_infos_tell_what_is_asked_for(pot: Pot, hub: Hub) -> None:
     assert next(iter(api.list_models(expand=["author"]))).author == "team"
     with pytest.raises(BadRequestError):
         api.model_info("team/one", expand=["beauty"])  # type: ignore[list-item]
+
+
+def test_the_numbers_in_the_weights_are_counted(pot: Pot, hub: Hub) -> None:
+    publish(pot, "team/one", {"model.safetensors": checkpoint(0), "other.safetensors": checkpoint(1)})
+    publish(pot, "team/two", FILES)
+    told = hub().model_info("team/one").safetensors
+    assert told is not None
+    assert (told.parameters, told.total) == ({"F32": 8 * 6 + 8}, 56)
+    assert hub().model_info("team/two").safetensors is None
+    assert hub().get_safetensors_metadata("team/one").parameter_count == {"F32": 56}
 
 
 def test_compositions_are_in_lists_before_they_are_built(pot: Pot, hub: Hub) -> None:
