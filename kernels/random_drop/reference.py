@@ -29,6 +29,7 @@ def drop_merge(
     elect: Elect = "weighted",
     zero_vote_sign: int = 0,
 ) -> Tensor | None:
+    """`random_drop`, then what is left merged; None where a row is not finite."""
     if not rows.isfinite().all():
         return None
     thinned = random_drop(rows, seed, stream, start, density, rescale)

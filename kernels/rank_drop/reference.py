@@ -40,6 +40,7 @@ def rank_merge(
     elect: Elect = "weighted",
     zero_vote_sign: int = 0,
 ) -> Tensor | None:
+    """`rank_drop`, then what is left merged; None where a row is not finite."""
     if not rows.isfinite().all():
         return None
     thinned = rank_drop(rows, width, seed, stream, start, shares, rescale)
