@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merge_core.plan import chunk_elements
+from merge_core.planning.tensors import Merge
 from merge_core.read_ahead import will_need
 from merge_core.run import Run
 
@@ -18,6 +19,9 @@ PIECE = 1 << 22
 """Elements of one unit of work over up to FEW inputs: some milliseconds, for a prompt cancel and little overhead."""
 
 FEW = 4
+LONGER = 4
+"""How many times as long a unit of work is whose inputs take work to open."""
+
 CHECKED_S = 0.1
 """Between two looks at whether to stop, however long a unit of work takes."""
 
@@ -51,9 +55,15 @@ def read_ahead(work: Sequence[Piece | None]) -> Callable[[int], None]:
 def pieces(run: Run) -> list[Piece]:
     """The tensor cut into units of work, along whole chunks."""
     elements = chunk_elements(run.merge)
-    length = max(PIECE * FEW // max(len(run.merge.inputs), FEW) // elements, 1) * elements
+    wanted = PIECE * FEW // max(len(run.merge.inputs), FEW) * (LONGER if _opens_much(run.merge) else 1)
+    length = max(wanted // elements, 1) * elements
     size = run.merge.spec.size
     return [Piece(run, start, min(start + length, size), elements) for start in range(0, size, length)]
+
+
+def _opens_much(merge: Merge) -> bool:
+    """Whether inputs make something of themselves when they are opened: anew for each unit of work."""
+    return any(entry.open_bytes > 0 for entry in merge.inputs if not isinstance(entry, Merge))
 
 
 Task = Callable[[], Any]
