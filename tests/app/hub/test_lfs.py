@@ -10,7 +10,6 @@ import httpx
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from merge_core.errors import ConflictError
 from tests.app.api.conftest import Pot
 from tests.app.hub.conftest import BY_LFS, Hub, held, publish
 
@@ -135,16 +134,6 @@ def test_a_file_that_is_not_what_was_announced_is_refused(pot: Pot, client: http
     assert httpx.put(href, content=BODY + b"x").status_code == 413
     assert httpx.post(one["actions"]["verify"]["href"], json={"oid": DIGEST, "size": len(BODY)}).status_code == 404
     assert uploads(pot) == []
-
-
-def test_a_late_part_cannot_change_what_is_a_blob(pot: Pot, client: httpx.Client, api: HfApi) -> None:
-    late = pot.inside.blobs.parts.open("me", DIGEST, len(BODY), 0, len(BODY))
-    with late, pot.inside.blobs.parts.open("me", DIGEST, len(BODY), 0, len(BODY)) as part:
-        part.write(BODY)
-        pot.inside.blobs.parts.complete("me", DIGEST, len(BODY), lambda sha256, size: None)
-        with pytest.raises(ConflictError, match="completed or thrown away"):
-            late.write(b"x" * 10)
-    assert b"".join(pot.inside.blobs.read(DIGEST)) == BODY
 
 
 def test_an_address_is_good_for_its_file_and_its_token_alone(pot: Pot, hub: Hub, api: HfApi) -> None:
