@@ -32,7 +32,11 @@ AT_ONCE = 8
 LOOK_S = 0.02
 NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; events {{}}
-http {{ access_log off; sendfile on; server {{ listen 127.0.0.1:{port}; root {folder}; }} }}
+http {{
+  access_log off; sendfile on; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{ listen 127.0.0.1:{port}; root {folder}; }}
+}}
 """
 
 Act = Callable[[], object]
@@ -187,7 +191,7 @@ def _nginx(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
         port = found.getsockname()[1]
     configuration = folder / "nginx.conf"
     configuration.write_text(NGINX.format(folder=folder, port=port))
-    with subprocess.Popen(["nginx", "-c", str(configuration), "-p", str(folder)]) as process:
+    with subprocess.Popen(["nginx", "-c", str(configuration), "-p", str(folder), "-e", str(folder / "nginx.log")]) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             wait_for(lambda: _answers(url), 10.0, "nginx to answer")
