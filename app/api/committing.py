@@ -1,7 +1,7 @@
 """Putting files into repos, whichever way they come: whose bytes they are, the commit, and the look at it."""
 
-from app.api.names import check_path, check_sha256
 from app.api.services import Services
+from app.names import check_path, check_sha256
 from app.store.records import Commit, FileEntry, Ref, Repo, Token
 from app.store.revisions import MAIN
 from app.store.trees import Changes

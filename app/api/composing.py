@@ -7,11 +7,11 @@ from functools import partial
 from fastapi import Response
 
 from app.api.auth import check_write
-from app.api.names import split_name
 from app.api.plans import RecipeData
 from app.api.recipes import Pinned, planned
 from app.api.services import Services
 from app.api.shapes import CompositionShape
+from app.names import split_name
 from app.store.records import Composition, PlannedFile, Token
 from merge_core.errors import ConflictError, InputError
 from merge_core.plan import Plan

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from app.api.auth import Writer, check_write, readable_repo
 from app.api.bodies import Body, body_of, documented
-from app.api.names import check_branch, check_revision
 from app.api.services import Pot, Services
 from app.api.shapes import CommitShape
+from app.names import check_branch, check_revision
 from app.store.records import FileEntry, Token
 from merge_core.documents import parse_json
 from merge_core.errors import InputError, MalformedError, NotFoundError

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.api.auth import Reader, Writer, check_write, readable_repo
-from app.api.names import check_name, check_path, check_revision, check_sha256
 from app.api.receiving import Arrival, announced_sha256, received_so_far, take_in
 from app.api.repos import Revision, commit_files, open_repo
 from app.api.services import Pot, Services
 from app.api.serving import Served, serve
 from app.api.shapes import Received, Stored, Written
+from app.names import check_name, check_path, check_revision, check_sha256
 from app.store.records import FileEntry, Repo, Token
 from app.store.resolve import check_gate
 from app.store.revisions import MAIN

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from app.api.auth import Writer, check_write
 from app.api.bodies import Body, body_of, documented
-from app.api.names import check_revision, split_name
 from app.api.services import Pot
 from app.api.shapes import JobShape
+from app.names import check_revision, split_name
 from app.upstream import Upstream
 from merge_core.errors import ConflictError, ForbiddenError
 

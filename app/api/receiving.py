@@ -11,8 +11,8 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from app.api.bodies import declared_length, read_limited, refuse_encoding
-from app.api.names import check_sha256
 from app.api.services import Services
+from app.names import check_sha256
 from app.problems import TooLargeError
 from app.store.records import Token
 from app.store.uploads import Announce, Check, Upload

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.api.names import check_name, check_revision
 from app.api.recorded_bases import check_bases
 from app.api.services import Services
 from app.memory import PROCESS_BYTES
+from app.names import check_name, check_revision
 from app.store.records import Commit, Repo, Token, may_read
 from app.store.resolve import PlanningResolve, check_gate
 from merge_core.errors import InputError, NotFoundError, RecipeError, nearest

@@ -8,7 +8,6 @@ from pydantic import Field
 from app.api.auth import Reader, Writer, check_write, readable_repo
 from app.api.bodies import Body, body_of, documented
 from app.api.committing import commit_changes, own_entry, refuse_computed
-from app.api.names import check_distinct, check_name, check_no_file_is_folder, check_path, check_revision, check_sha256
 from app.api.paging import Cursor, Limit
 from app.api.services import Pot, Services
 from app.api.shapes import (
@@ -22,6 +21,7 @@ from app.api.shapes import (
     RepoShape,
     TreeShape,
 )
+from app.names import check_distinct, check_name, check_no_file_is_folder, check_path, check_revision, check_sha256
 from app.store.records import FileEntry, Repo, RepoKind, Token, may_read_files
 from app.store.resolve import check_gate
 from app.store.revisions import MAIN, MAIN_REF, branch_ref

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from app.api.auth import Admin
 from app.api.bodies import Body, body_of, documented
-from app.api.names import check_name
 from app.api.services import Pot
 from app.api.shapes import Listing, NewToken, TokenShape
+from app.names import check_name
 from app.store.records import ANY_NAMESPACE, Scope, Token
 from merge_core.errors import ConflictError, ForbiddenError
 

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.api.auth import Credentials, check_scope, check_write, everybody, refuse_nul
-from app.api.names import check_name
 from app.api.services import Pot, Services
 from app.hub.errors import BadTokenError, gated, missing_repo
+from app.names import check_name
 from app.store.records import Repo, Token, may_read
 from merge_core.errors import InputError, UnauthorizedError
 

@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from app.api.committing import refuse_computed
-from app.api.names import check_sha256
 from app.api.receiving import join_parts, take_in, take_part
 from app.api.services import Pot, Services
 from app.api.serving import Served, serve
@@ -21,6 +20,7 @@ from app.hub.bodies import HubBody, sent
 from app.hub.errors import MissingEntryError
 from app.hub.route import hub_router
 from app.hub.signing import Ticket, redeem, sign
+from app.names import check_sha256
 from app.problems import NotReadyError, TooLargeError, status_of
 from app.store.records import Token
 from merge_core.errors import ConflictError, InputError, NotFoundError, StockpotError

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from app.api.committing import own_entry
-from app.api.names import check_no_file_is_folder, check_path
 from app.api.services import Services
 from app.hub.auth import open_repo
 from app.hub.bodies import HubBody
 from app.hub.snapshots import open_snapshot
+from app.names import check_no_file_is_folder, check_path
 from app.problems import invalid_fields
 from app.store.records import FileEntry, Repo, Token
 from app.store.trees import Changes

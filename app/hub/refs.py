@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import Depends, Query
 from pydantic import Field
 
-from app.api.names import check_branch
 from app.api.services import Pot, Services
 from app.hub.auth import Publisher, Visitor, visible_repo, writable_repo
 from app.hub.bodies import HubBody, sent
@@ -15,6 +14,7 @@ from app.hub.errors import MissingRevisionError
 from app.hub.models import Model
 from app.hub.route import hub_router
 from app.hub.snapshots import NO_COMMIT
+from app.names import check_branch
 from app.store.records import Ref, Repo
 from app.store.revisions import MAIN, MAIN_REF
 from merge_core.errors import ConflictError, NotFoundError

@@ -6,7 +6,6 @@ from fastapi import Depends, Request
 from pydantic import Field
 
 from app.api.auth import check_write
-from app.api.names import check_name, split_name
 from app.api.services import Pot
 from app.hub.auth import Publisher, Visitor, writable_repo
 from app.hub.bodies import HubBody, sent
@@ -14,6 +13,7 @@ from app.hub.card_check import findings
 from app.hub.errors import CardError, RepoExistsError
 from app.hub.route import hub_router
 from app.hub.whoami import home_of
+from app.names import check_name, split_name
 from app.store.records import ANY_NAMESPACE, Token
 from merge_core.errors import ConflictError, InputError, UnsupportedError
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
 
-from app.file_paths import check_path
 from app.jobs.perform import Work
+from app.names import check_path
 from app.store.git_hashes import git_oid
 from app.store.records import FileEntry
 from app.store.uploads import Announce, Upload

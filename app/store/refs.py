@@ -15,7 +15,7 @@ WHAT = {HEADS: "branch", TAGS: "tag"}
 
 
 class RefRecords(Subject):
-    """Names of commits. Whoever lets callers choose one checks it with `app.api.names.check_branch`."""
+    """Names of commits. Whoever lets callers choose one checks it with `app.names.check_branch`."""
 
     def branches(self, repo: Repo) -> list[Ref]:
         """By name, `main` before all others; it is there from the first commit on."""

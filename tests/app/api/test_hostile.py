@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.names import check_path
+from app.names import check_path
 from merge_core.documents import parse_json, parse_yaml
 from merge_core.errors import InputError, MalformedError
 from tests.app.api.conftest import Pot

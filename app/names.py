@@ -1,11 +1,13 @@
 """What may be the name of a repo, a revision, a file or a blob: checked before anything looks it up."""
 
 import re
+import unicodedata
 from collections import Counter
 
-from app.file_paths import check_path as check_path
 from merge_core.errors import InputError
 
+LONGEST_PATH_BYTES = 1024
+LONGEST_PART_BYTES = 255
 LONGEST_REF = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REF_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=,#-]*")
@@ -55,6 +57,14 @@ def check_sha256(value: str, where: str) -> str:
     return lowered
 
 
+def check_path(value: str, where: str = "path") -> str:
+    """A file's path inside a repo, as it stands: relative, of plain parts, safe to write below a folder anywhere."""
+    reason = _unsafe(value)
+    if reason is not None:
+        raise InputError("not a file's path", where=where, found=repr(value[:200]), expected=reason)
+    return value
+
+
 def check_distinct(paths: list[str], where: str) -> None:
     """Raises InputError when a path is there twice."""
     repeated = next((path for path, count in Counter(paths).items() if count > 1), None)
@@ -82,4 +92,16 @@ def _no_ref(name: str) -> str | None:
         return "no part that ends in '.' or '.lock'"
     if parts[0].lower() == "refs" or name.upper() == "HEAD" or _COMMIT.fullmatch(name):
         return "a name that is no commit id, not HEAD and not below refs/"
+    return None
+
+
+def _unsafe(path: str) -> str | None:
+    """What a safe path would have, or None when it is one."""
+    if any(unicodedata.category(letter) in ("Cc", "Cs") or letter in "\\\ufffd" for letter in path):
+        return "no backslash, no control character, valid UTF-8"
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        return "parts between single slashes, none of them empty, '.' or '..', no slash in front or at the end"
+    if len(path.encode()) > LONGEST_PATH_BYTES or any(len(part.encode()) > LONGEST_PART_BYTES for part in parts):
+        return f"at most {LONGEST_PATH_BYTES} bytes, {LONGEST_PART_BYTES} in each part"
     return None

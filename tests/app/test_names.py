@@ -1,6 +1,6 @@
 import pytest
 
-from app.api.names import check_branch, check_revision
+from app.names import check_branch, check_revision
 from merge_core.errors import InputError
 
 GOOD = (
