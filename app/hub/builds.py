@@ -67,13 +67,14 @@ class Growing:
 
 @dataclass
 class Build:
-    """One composition under way; `progress` is None when it is gone."""
+    """One composition under way; `progress` is None when it is gone, and before anybody has looked."""
 
     composition: Composition
     progress: BuildProgress | None = None
     shards: dict[int, Growing] = field(default_factory=dict)
     looked: asyncio.Event = field(default_factory=asyncio.Event)
     clients: int = 0
+    joining: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -111,20 +112,28 @@ class Builds:
             task.add_done_callback(self._tasks.discard)
         build.clients += 1
         try:
-            assert file.shard is not None, "only shards are built"
-            if file.shard not in build.shards:
-                build.shards.setdefault(file.shard, Growing(await run_in_threadpool(self._header, file)))
-            build.looked.clear()
-            await build.looked.wait()
+            await self._join(build, file)
             yield build
         finally:
             build.clients -= 1
+
+    async def _join(self, build: Build, file: PlannedFile) -> None:
+        """Have the file looked at, at least once from now on."""
+        assert file.shard is not None, "only shards are built"
+        build.joining += 1  # nobody stops looking meanwhile
+        try:
+            if file.shard not in build.shards:
+                build.shards.setdefault(file.shard, Growing(await run_in_threadpool(self._header, file)))
+                build.looked.clear()
+            await build.looked.wait()
+        finally:
+            build.joining -= 1
 
     async def _follow(self, build: Build) -> None:
         """Look until it is over, or nobody has waited for a while."""
         idle_s = 0.0
         try:
-            while idle_s < LINGER_S and not (build.looked.is_set() and build.is_over):
+            while build.joining or (idle_s < LINGER_S and not build.is_over):
                 with suppress(SQLAlchemyError):  # the database is away: what was known stays so
                     await self._look(build)
                 await asyncio.sleep(POLL_S)

@@ -41,6 +41,8 @@ def test_compose_follows_the_job_to_its_end(service: Service, tmp_path: Path) ->
         "ingredients": [{"source": "team/math"}, {"source": "team/code"}],
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(wish))
+    listed = stockpot(service, "compose", tmp_path / "recipe.yaml", "ci/mix", "--lazy", "--json")
+    assert json.loads(listed.stdout)["state"] == "planned", listed.stderr
     composed = stockpot(service, "compose", tmp_path / "recipe.yaml", "ci/mix", "--json")
     assert json.loads(composed.stdout)["state"] == "done", composed.stderr
     job = json.loads(composed.stdout)["job"]
