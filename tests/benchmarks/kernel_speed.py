@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from kernels.selection import Beyond
+
 ELEMENTS = 1 << 16
 MODELS = 4
 RANK = 8
@@ -79,7 +81,11 @@ def _operations() -> list[tuple[str, str, Arguments]]:
         ("keep_band", "keep_band", (rows, lower, upper, 0)),
         ("random_drop", "random_drop", (rows, 0, "layer.weight", 0, 0.5)),
         ("rank_drop", "rank_drop", (rows, COLUMNS, 0, "layer.weight", 0, (0.4, 0.6))),
+        ("random_drop", "drop_merge", (rows, weights, 0, "layer.weight", 0, 0.5)),
+        ("rank_drop", "rank_merge", (rows, weights, COLUMNS, 0, "layer.weight", 0, (0.4, 0.6))),
         ("spread", "spread", (rows,)),
+        ("selection", "selected_squares", (rows, Beyond(np.float32(4.0), -1), 0)),
+        ("selection", "selected_merge", (rows, Beyond(np.float32(4.0), -1), 0, weights)),
         ("consensus", "consensus", (rows, weights, weights, 2)),
         ("changed_mean", "changed_mean", (rows, 1e-5)),
         ("stitch", "stitch", (rows, weights, magnitudes, cuts, 0)),
@@ -114,7 +120,7 @@ def _speed(folder: str, name: str, arguments: Arguments, rounds: int) -> Speed:
 
 def _as_tensors(arguments: Arguments) -> Arguments:
     """The same memory for the reference; some operations take pairs of arrays."""
-    return tuple(_as_tensors(value) if isinstance(value, tuple) else _as_tensor(value) for value in arguments)
+    return tuple(_as_tensors(value) if type(value) is tuple else _as_tensor(value) for value in arguments)
 
 
 def _as_tensor(value: Any) -> Any:
