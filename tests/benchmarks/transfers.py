@@ -191,7 +191,8 @@ def _nginx(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
         port = found.getsockname()[1]
     configuration = folder / "nginx.conf"
     configuration.write_text(NGINX.format(folder=folder, port=port))
-    with subprocess.Popen(["nginx", "-c", str(configuration), "-p", str(folder), "-e", str(folder / "nginx.log")]) as process:
+    command = ["nginx", "-c", str(configuration), "-p", str(folder), "-e", str(folder / "nginx.log")]
+    with subprocess.Popen(command) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             wait_for(lambda: _answers(url), 10.0, "nginx to answer")
