@@ -13,6 +13,7 @@ from tests.app.hub.conftest import publish
 
 FILES = {"config.json": b"{}", "model.safetensors": checkpoint(0)}
 
+
 @pytest.fixture
 def between(pot: Pot, tmp_path: Path, queue_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[HfApi]:
     """A client of a service in front of `pot`, which has `org/base`."""
