@@ -169,7 +169,7 @@ def _http_process(data: Path) -> psutil.Process:
     """The one of the service over `data`: told by the variable that the supervisor gave it."""
     for process in psutil.Process().children(recursive=True):
         line = process.cmdline()
-        if "app.roles" in line and "http" in line and process.environ().get("STOCKPOT_DATA") == str(data):
+        if "app.roles" in line and "http" in line and process.environ().get("STOCKPOT_DATA") == str(data.absolute()):
             return process
     raise LookupError("the service has no HTTP process")
 
