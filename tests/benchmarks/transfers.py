@@ -48,7 +48,7 @@ def main() -> int:
     print(this_machine().describe())
     options.data.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="transfers-", dir=options.data) as folder:
-        for line in measured(Path(folder), int(options.gigabytes * 1e9), options.rounds):
+        for line in measured(Path(folder).absolute(), int(options.gigabytes * 1e9), options.rounds):
             print(line, flush=True)
     return 0
 
@@ -169,7 +169,7 @@ def _http_process(data: Path) -> psutil.Process:
     """The one of the service over `data`: told by the variable that the supervisor gave it."""
     for process in psutil.Process().children(recursive=True):
         line = process.cmdline()
-        if "app.roles" in line and "http" in line and process.environ().get("STOCKPOT_DATA") == str(data.absolute()):
+        if "app.roles" in line and "http" in line and process.environ().get("STOCKPOT_DATA") == str(data):
             return process
     raise LookupError("the service has no HTTP process")
 
