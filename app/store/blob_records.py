@@ -6,12 +6,11 @@ says where to look, and who removes bytes (`app.store.garbage`) has the same row
 
 from collections.abc import Collection
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import Connection, case, exists, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.store.columns import EPOCH
+from app.store.database import dialect_of
 from app.store.records import ANY_NAMESPACE, Token
 from app.store.repos import readable_by
 from app.store.subject import Subject, now
@@ -130,27 +129,23 @@ def hold_blobs(connection: Connection, sha256s: Collection[str], job_id: str) ->
         found = connection.execute(select(blobs.c.sha256).where(some).with_for_update(read=True)).scalars()
         rows = [{"sha256": sha256, "job_id": job_id} for sha256 in found]
         if rows:
-            connection.execute(_dialect(connection).insert(blob_holds).on_conflict_do_nothing(), rows)
+            connection.execute(dialect_of(connection).insert(blob_holds).on_conflict_do_nothing(), rows)
 
 
 def _upsert_blob(connection: Connection, sha256: str, size: int, state: str) -> None:
     """The row as one that is arriving or here; one that is here stays so, whoever sends the bytes again."""
     moment = now()
     row = {"sha256": sha256, "size": size, "created_at": moment, "state": state, "touched_at": moment}
-    added = _dialect(connection).insert(blobs).values(row)
+    added = dialect_of(connection).insert(blobs).values(row)
     changed = {"touched_at": moment, "state": case((blobs.c.state == HERE, HERE), else_=state)}
     connection.execute(added.on_conflict_do_update(index_elements=["sha256"], set_=changed))
 
 
 def _add_pending(connection: Connection, sha256: str, owner: str, wait: timedelta = ARRIVAL) -> None:
     row = {"sha256": sha256, "owner": owner, "pending": 1, "expires_at": now() + wait}
-    added = _dialect(connection).insert(blob_owners).values(row)
+    added = dialect_of(connection).insert(blob_owners).values(row)
     changed = {"pending": blob_owners.c.pending + 1, "expires_at": row["expires_at"]}
     connection.execute(added.on_conflict_do_update(index_elements=["sha256", "owner"], set_=changed))
-
-
-def _dialect(connection: Connection) -> Any:
-    return postgresql if connection.dialect.name == "postgresql" else sqlite
 
 
 def _has_owner(connection: Connection, sha256: str, owner: str) -> bool:

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.store.compositions import composition_of, reserve_repo
+from app.store.database import dialect_of
 from app.store.records import OPEN_STATES, Composition
 from app.store.subject import Subject
 from app.store.tables import composition_names, compositions, jobs
@@ -30,8 +30,9 @@ class CompositionNames(Subject):
                 reserve_repo(connection, replace(named, private=private))
             if named.is_open and name != found.name:
                 values = {"composition_id": found.id, "name": name, "private": private, "author": author}
-                dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-                connection.execute(dialect.insert(composition_names).values(values).on_conflict_do_nothing())
+                connection.execute(
+                    dialect_of(connection).insert(composition_names).values(values).on_conflict_do_nothing()
+                )
             return named
 
     def awaited_as(self, name: str) -> Composition | None:

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 
 BUSY_TIMEOUT_MS = 30_000
@@ -45,6 +46,11 @@ class Database:
     def close(self) -> None:
         """Close every connection. Do so before a fork: a child must not share them."""
         self.engine.dispose()
+
+
+def dialect_of(connection: Connection) -> Any:
+    """The module of SQLAlchemy whose `insert` knows ON CONFLICT on this database."""
+    return postgresql if connection.dialect.name == "postgresql" else sqlite
 
 
 def _engine(url: str) -> Engine:

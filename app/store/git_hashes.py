@@ -2,12 +2,11 @@
 
 from collections.abc import Collection, Mapping
 from hashlib import sha1
-from typing import Any
 
-from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select
 
 from app.store.blob_records import AT_ONCE
+from app.store.database import dialect_of
 from app.store.subject import Subject
 from app.store.tables import blobs, git_hashes
 
@@ -36,9 +35,5 @@ class GitHashes(Subject):
             for sha256, oid in sorted(oids.items()):
                 row = select(blobs.c.sha256).where(blobs.c.sha256 == sha256).with_for_update(read=True)
                 if connection.execute(row).first() is not None:
-                    added = _dialect(connection).insert(git_hashes).values(sha256=sha256, oid=oid)
+                    added = dialect_of(connection).insert(git_hashes).values(sha256=sha256, oid=oid)
                     connection.execute(added.on_conflict_do_nothing())
-
-
-def _dialect(connection: Connection) -> Any:
-    return postgresql if connection.dialect.name == "postgresql" else sqlite

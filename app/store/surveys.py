@@ -5,9 +5,9 @@ from contextlib import suppress
 from hashlib import sha256
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from app.store.database import dialect_of
 from app.store.subject import Subject
 from app.store.tables import survey_inputs, surveys
 
@@ -33,10 +33,9 @@ class SurveyKeeping(Subject):
         bundle = sha256("".join(sorted(inputs)).encode()).hexdigest()
         rows = [{"key": key, "bundle": bundle, "content": content} for key, content in sorted(records.items())]
         with suppress(IntegrityError), self._database.write() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             about = [{"bundle": bundle, "sha256": blob} for blob in sorted(inputs)]
-            connection.execute(dialect.insert(survey_inputs).on_conflict_do_nothing(), about)
-            added = dialect.insert(surveys)
+            connection.execute(dialect_of(connection).insert(survey_inputs).on_conflict_do_nothing(), about)
+            added = dialect_of(connection).insert(surveys)
             values = {"content": added.excluded.content, "bundle": bundle}
             connection.execute(added.on_conflict_do_update(index_elements=["key"], set_=values), rows)
 

@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.store.blob_records import AT_ONCE, add_blob
+from app.store.database import dialect_of
 from app.store.records import ANY_NAMESPACE, Token
 from app.store.repos import readable_by
 from app.store.subject import Subject, now
@@ -44,12 +44,12 @@ class XorbRecords(Subject):
         row = {"hash": hash, "sha256": sha256, "touched_at": now()}
         with self._database.write(lasting=False) as connection:
             add_blob(connection, sha256, size)
-            added = _dialect(connection).insert(xorbs).values(row)
+            added = dialect_of(connection).insert(xorbs).values(row)
             connection.execute(
                 added.on_conflict_do_update(index_elements=["hash"], set_={"touched_at": row["touched_at"]})
             )
             _settle(connection, sha256, owner)
-            mine = _dialect(connection).insert(xorb_owners).values(hash=hash, owner=owner.id).on_conflict_do_nothing()
+            mine = dialect_of(connection).insert(xorb_owners).values(hash=hash, owner=owner.id).on_conflict_do_nothing()
             return bool(connection.execute(mine.returning(xorb_owners.c.hash)).first())
 
     def name_xorbs(self, ranges: Collection[XorbRange], caller: Token) -> dict[str, str]:
@@ -70,7 +70,7 @@ class XorbRecords(Subject):
         rows = [{"sha256": sha256, **one._asdict()} for one in joined(ranges)[:MOST_RANGES]]
         with self._database.write(lasting=False) as connection:
             if rows:
-                connection.execute(_dialect(connection).insert(xorb_files).on_conflict_do_nothing(), rows)
+                connection.execute(dialect_of(connection).insert(xorb_files).on_conflict_do_nothing(), rows)
 
     def forget_xorbs(self, unused: timedelta) -> int:
         """Let go of those that nobody has sent or named for so long; how many."""
@@ -147,7 +147,3 @@ def _blobs(connection: Connection, condition: list[ColumnElement[bool]]) -> dict
 
 def _batches(values: list[str]) -> Iterator[list[str]]:
     return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
-
-
-def _dialect(connection: Connection) -> Any:
-    return postgresql if connection.dialect.name == "postgresql" else sqlite
