@@ -43,14 +43,19 @@ class Listed:
     files: tuple[Elsewhere, ...]
 
 
+def upstream_of(settings: Settings) -> str:
+    """The address of the hub that the settings name. Raises UnsupportedError where they name none."""
+    if not settings.upstream:
+        expected = "the address of a hub, set by the operator"
+        raise UnsupportedError("no upstream hub is set", where="STOCKPOT_UPSTREAM", expected=expected)
+    return settings.upstream
+
+
 class Upstream:
     """The hub that the settings name. Raises UnsupportedError where they name none."""
 
     def __init__(self, settings: Settings) -> None:
-        if not settings.upstream:
-            expected = "the address of a hub, set by the operator"
-            raise UnsupportedError("no upstream hub is set", where="STOCKPOT_UPSTREAM", expected=expected)
-        self.url = settings.upstream
+        self.url = upstream_of(settings)
         self._hosts = frozenset({urlsplit(self.url).netloc, *settings.upstream_hosts.split()})
         self._token = settings.upstream_token
         self._client = httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=settings.upstream_proxy)
@@ -85,10 +90,10 @@ class Upstream:
                 raise UpstreamError("the upstream sent another range than asked for", where=file.path)
             yield _blocks(answer) if is_partial or not start else _without(_blocks(answer), start)
 
-    def head(self, path: str, headers: Mapping[str, str]) -> httpx.Response:
-        """The answer to HEAD of a file, redirects not followed."""
+    def head(self, path: str) -> httpx.Response:
+        """The answer to HEAD of a file, redirects not followed. As to anybody: it is passed on to who asks here."""
         try:
-            return self._client.head(f"{self.url}{path}", headers={**headers, **self._authorised(self.url)})
+            return self._client.head(f"{self.url}{path}")
         except httpx.TransportError as error:
             raise UpstreamError("the upstream hub does not answer", where=self.url, found=str(error)) from error
 

@@ -10,7 +10,7 @@ from app.api.bodies import Body, body_of, documented
 from app.api.services import Pot
 from app.api.shapes import JobShape
 from app.names import check_revision, split_name
-from app.upstream import Upstream
+from app.upstream import upstream_of
 from merge_core.errors import ConflictError, ForbiddenError
 
 router = APIRouter(prefix="/v1/pulls", tags=["pulls"])
@@ -32,7 +32,7 @@ def pulled(
 
     What breaks off goes on where it was; a file that is here already is not fetched again.
     """
-    Upstream(pot.settings)
+    upstream_of(pot.settings)
     namespace, name = split_name(wish.repo, "repo")
     check_write(token, namespace)
     repo = pot.store.ensure_repo(namespace, name, wish.private)

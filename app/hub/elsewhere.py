@@ -16,13 +16,13 @@ def sends_on(pot: Services, request: Request) -> bool:
 
 
 def sent_on(pot: Services, request: Request) -> Response:
-    """To the same place there. The caller's token stays here."""
+    """To the same place there. Tokens stay here, the caller's and the operator's."""
     query = f"?{request.url.query}" if request.url.query else ""
     target = f"{request.scope['path']}{query}"
     if request.method == "GET":
         return RedirectResponse(pot.settings.upstream + target)
     with Upstream(pot.settings) as upstream:
-        found = upstream.head(target, {})
+        found = upstream.head(target)
     headers = {name: found.headers[name] for name in COPIED if name in found.headers}
     if found.is_client_error or found.is_server_error:
         return Response(status_code=found.status_code, headers=headers)

@@ -43,3 +43,14 @@ def test_what_is_missing_there_too_is_missing(between: HfApi) -> None:
 def test_what_is_here_is_not_asked_of_others(between: HfApi, pot: Pot) -> None:
     publish(pot, "team/there", FILES)
     assert between.model_info("team/there").sha == pot.inside.store.require_repo("team/there").head
+
+
+def test_nobody_sees_by_the_operators_token_what_is_private_there(pot: Pot, tmp_path: Path, queue_url: str) -> None:
+    owner = pot.token("write", namespaces=("org",))
+    publish(pot, "org/secret", FILES, owner, private=True)
+    plain = settings_for(tmp_path / "front", queue_url).model_dump()
+    settings = Settings(**{**plain, "upstream": pot.url, "upstream_redirect": True, "upstream_token": owner})
+    with running(settings) as front, front.client() as caller:
+        answer = caller.head("/org/secret/resolve/main/model.safetensors")
+    assert (answer.status_code, answer.headers["X-Error-Code"]) == (401, "RepoNotFound")
+    assert "etag" not in answer.headers
