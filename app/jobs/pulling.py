@@ -1,19 +1,24 @@
 """Taking a base from the upstream hub: pinned to a commit, every file checked, going on where it broke off."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
+from typing import TypeVar
 
+from app.jobs.lease import INTERVAL_S
 from app.jobs.perform import Work
 from app.names import check_path
 from app.store.git_hashes import git_oid
-from app.store.records import FileEntry
+from app.store.records import FileEntry, Repo
 from app.store.uploads import Announce, Upload
 from app.upstream import Elsewhere, Listed, Upstream, UpstreamError
 from merge_core.errors import CancelledError, CapacityError, FileError
 
 MOST_TRIES = 8
 """In a row, without one byte more."""
+PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+"""After the first try that fails, twice as long after each that follows; and never longer."""
 LARGEST_UNHASHED = 64 << 20
 """A file without a sha256 is read into memory, to be hashed as git does."""
 OTHER_FORMS = frozenset(
@@ -21,14 +26,17 @@ OTHER_FORMS = frozenset(
 )
 """Endings of files that hold the weights once more where there are safetensors."""
 
+Result = TypeVar("Result")
+
 
 def pull_repo(work: Work) -> None:
     """Every file of the revision that is wanted here, as one commit with the upstream's own id."""
     repo = work.store.require_repo(str(work.job.payload["repo"]))
     with Upstream(work.settings) as upstream:
-        listed = upstream.describe(repo.full_name, str(work.job.payload["revision"]))
+        revision = str(work.job.payload["revision"])
+        listed = _patiently(work, lambda: upstream.describe(repo.full_name, revision))
         wanted = [file for file in listed.files if _is_wanted(file, listed)]
-        pull = _Pull(work, upstream, repo.full_name, listed.commit, sum(file.size for file in wanted))
+        pull = _Pull(work, upstream, repo, listed.commit, sum(file.size for file in wanted))
         entries = [pull.entry(file) for file in wanted]
     left = sorted({file.path for file in listed.files} - {entry.path for entry in entries})
     work.store.publish_pulled(work.job, work.lease.token, entries, listed.commit, upstream.url, left)
@@ -40,10 +48,36 @@ def _is_wanted(file: Elsewhere, listed: Listed) -> bool:
     return not (has_safetensors and PurePosixPath(file.path).suffix.lower() in OTHER_FORMS)
 
 
+def _patiently(work: Work, attempt: Callable[[], Result], received: Callable[[], int] = lambda: 0) -> Result:
+    """What `attempt` comes to, made again after an UpstreamError: while more is received, or a few times."""
+    tries, before = 0, received()
+    while True:
+        try:
+            return attempt()
+        except UpstreamError:
+            here = received()
+            tries, before = (1 if here > before else tries + 1), here
+            if tries >= MOST_TRIES:
+                raise
+            _pause(work, min(PAUSE_S * 2 ** (tries - 1), LONGEST_PAUSE_S))
+
+
+def _pause(work: Work, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        _check_ours(work)
+        time.sleep(min(seconds, INTERVAL_S))
+
+
+def _check_ours(work: Work) -> None:
+    if work.lease.lost():
+        raise CancelledError("the pull was cancelled")
+
+
 class _Pull:
     """One revision on its way."""
 
-    def __init__(self, work: Work, upstream: Upstream, repo: str, commit: str, total: int) -> None:
+    def __init__(self, work: Work, upstream: Upstream, repo: Repo, commit: str, total: int) -> None:
         self._work = work
         self._upstream = upstream
         self._repo = repo
@@ -63,31 +97,29 @@ class _Pull:
 
     def _large(self, file: Elsewhere, sha256: str) -> str:
         self._announce(sha256, file.size)
-        if self._work.store.blob_size(sha256) != file.size:
-            tries, received = 0, -1
-            while not self._added(file, sha256):
-                here = self._work.blobs.received(self._owner, sha256)
-                tries, received = (tries + 1 if here == received else 0), here
-                if tries >= MOST_TRIES:
-                    raise UpstreamError("the upstream keeps breaking off", where=file.path, found=f"{here} bytes")
+        if not self._is_here(file, sha256):
+            received = partial(self._work.blobs.received, self._owner, sha256)
+            _patiently(self._work, lambda: self._add(file, sha256), received)
             self._work.store.record_blob(sha256, file.size)
         return sha256
 
-    def _added(self, file: Elsewhere, sha256: str) -> bool:
-        """One try to fetch what is missing; False when it broke off, and what came is kept."""
+    def _is_here(self, file: Elsewhere, sha256: str) -> bool:
+        """Whether the bytes are here, and public or this repo's: a hash that a hub names lets nobody have others' bytes."""
+        store = self._work.store
+        is_ours = store.may_read_blob(None, sha256) or store.size_in_repo(self._repo.id, sha256) is not None
+        return is_ours and store.blob_size(sha256) == file.size
+
+    def _add(self, file: Elsewhere, sha256: str) -> None:
+        """Fetch what is missing. Raises UpstreamError when it breaks off; what came is kept."""
         with self._work.blobs.resume_upload(self._owner, sha256, file.size) as upload:
-            try:
-                if not upload.complete:
-                    self._pour(file, upload)
-            except UpstreamError:
-                return False
             if not upload.complete:
-                return False
+                self._pour(file, upload)
+            if not upload.complete:
+                raise UpstreamError("the upstream broke off", where=file.path, found=f"{upload.received} bytes")
             upload.finish(announce=self._announce)
-            return True
 
     def _pour(self, file: Elsewhere, upload: Upload) -> None:
-        with self._upstream.reading(self._repo, self._commit, file, upload.received) as blocks:
+        with self._upstream.reading(self._repo.full_name, self._commit, file, upload.received) as blocks:
             for block in self._watched(blocks, upload.received):
                 upload.write(block)
 
@@ -95,24 +127,30 @@ class _Pull:
         """A file that the upstream keeps in git: small enough to be hashed in memory."""
         if file.size > LARGEST_UNHASHED:
             raise FileError("a large file without a sha256", where=file.path, found=f"{file.size} bytes")
+        content = _patiently(self._work, lambda: self._whole(file))
+        if len(content) > file.size or (file.oid is not None and git_oid(content) != file.oid):
+            found = f"{len(content)} bytes with the hash {git_oid(content)}"
+            raise FileError("not what the upstream listed", where=file.path, found=found, expected=file.oid)
+        sha256, size = self._work.blobs.put_bytes(content, self._announce)
+        self._work.store.record_blob(sha256, size)
+        return sha256
+
+    def _whole(self, file: Elsewhere) -> bytes:
+        """The file, or a little more than it should have. Raises UpstreamError for less."""
         content = bytearray()
-        with self._upstream.reading(self._repo, self._commit, file, 0) as blocks:
+        with self._upstream.reading(self._repo.full_name, self._commit, file, 0) as blocks:
             for block in self._watched(blocks, 0):
                 content += block
                 if len(content) > file.size:
                     break
-        if len(content) != file.size or (file.oid is not None and git_oid(bytes(content)) != file.oid):
-            found = f"{len(content)} bytes with the hash {git_oid(bytes(content))}"
-            raise FileError("not what the upstream listed", where=file.path, found=found, expected=file.oid)
-        sha256, size = self._work.blobs.put_bytes(bytes(content), self._announce)
-        self._work.store.record_blob(sha256, size)
-        return sha256
+        if len(content) < file.size:
+            raise UpstreamError("the upstream broke off", where=file.path, found=f"{len(content)} bytes")
+        return bytes(content)
 
     def _watched(self, blocks: Iterator[bytes], received: int) -> Iterator[bytes]:
         """The blocks, while the job is ours; progress is told on the way."""
         for block in blocks:
-            if self._work.lease.lost():
-                raise CancelledError("the pull was cancelled")
+            _check_ours(self._work)
             yield block
             received += len(block)
             self._tell(received)

@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from app.jobs import pulling
 from app.jobs.perform import do, take
 from app.settings import Settings
-from app.store.records import Job
+from app.store.records import FileEntry, Job
 from tests.app.api.conftest import Pot, checkpoint, queue_url, running, settings_for, wait_until
 
 __all__ = ["queue_url"]
@@ -27,6 +28,12 @@ COMMIT = "c0ffee" + "0" * 34
 FILES = {"config.json": b'{"model_type": "bert"}', "deep/notes.txt": b"text", "model.safetensors": WEIGHTS}
 
 Puller = Callable[..., Pot]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries follow each other at once."""
+    monkeypatch.setattr(pulling, "PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -114,14 +121,24 @@ class Liar:
         self.piece = len(self.content)
         self.starts: list[int] = []
         self.redirect = ""
+        self.refusals = 0
         self.authorizations: list[str | None] = []
 
+    def _refusal(self) -> Response | None:
+        """As hubs answer that are too busy for a moment."""
+        self.refusals -= 1
+        return None if self.refusals < 0 else Response(status_code=503 if self.refusals % 2 else 429)
+
     def info(self, _request: Request) -> Response:
+        if refusal := self._refusal():
+            return refusal
         lfs = {"sha256": self.sha256, "size": len(self.content), "pointerSize": 1}
         return JSONResponse({"sha": COMMIT, "siblings": [{"rfilename": self.path, "size": 1, "lfs": lfs}]})
 
     def file(self, request: Request) -> Response:
         self.authorizations.append(request.headers.get("authorization"))
+        if refusal := self._refusal():
+            return refusal
         if self.redirect and self.redirect != f"http://{request.url.netloc}":
             return RedirectResponse(f"{self.redirect}{request.url.path}", 302)
         start = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
@@ -177,6 +194,25 @@ def test_a_hub_that_sends_nothing_more_is_given_up(liar: Liar, address: str, pul
     liar.piece = 0
     job = pull(puller(address))
     assert (job.state, job.error and job.error["type"]) == ("failed", "UpstreamError")
+
+
+def test_a_hub_that_is_busy_for_a_moment_is_asked_again(liar: Liar, address: str, puller: Puller) -> None:
+    liar.refusals = pulling.MOST_TRIES - 1
+    here = puller(address)
+    assert pull(here).state == "done"
+    assert files_of(here) == {"model.safetensors": liar.content}
+
+
+def test_a_hash_that_a_hub_names_gives_nobody_the_bytes_of_others(liar: Liar, address: str, puller: Puller) -> None:
+    here, secret = puller(address), b"s" * len(liar.content)
+    store = here.inside.store
+    entry = FileEntry("model.safetensors", *here.inside.blobs.put_bytes(secret))
+    store.record_blob(entry.sha256, entry.size)
+    store.commit(store.create_repo("others", "hidden", private=True), {entry.path: entry}, "mine", "others")
+    liar.sha256 = entry.sha256
+    assert pull(here).state == "failed"
+    assert store.require_repo("org/base").head is None
+    assert here.inside.blobs.exists(entry.sha256)
 
 
 def test_other_bytes_than_listed_become_nothing(liar: Liar, address: str, puller: Puller) -> None:
