@@ -8,7 +8,7 @@ from app.api.auth import Credentials, check_scope, check_write, everybody, refus
 from app.api.services import Pot, Services
 from app.hub.errors import BadTokenError, gated, missing_repo
 from app.names import check_name
-from app.store.records import Repo, Token, may_read
+from app.store.records import Repo, Token, may_read, may_read_files
 from merge_core.errors import InputError, UnauthorizedError
 
 INVALID = "Invalid credentials in Authorization header"
@@ -55,7 +55,7 @@ def visible_repo(pot: Services, caller: Token | None, namespace: str, name: str)
 def open_repo(pot: Services, caller: Token | None, namespace: str, name: str) -> Repo:
     """The repo, whose files the caller may read."""
     repo = visible_repo(pot, caller, namespace, name)
-    if repo.gated and not (caller is not None and caller.allows("read", repo.namespace)):
+    if not may_read_files(caller, repo):
         raise gated(caller, repo.full_name)
     return repo
 

@@ -9,7 +9,7 @@ from app.problems import headers_of, parts_of, status_of
 from app.store.records import Token
 from merge_core.errors import (
     ConflictError,
-    ForbiddenError,
+    GatedError,
     MalformedError,
     NotFoundError,
     StaleParentError,
@@ -38,12 +38,8 @@ class MissingEntryError(NotFoundError):
     commit = ""
 
 
-class GatedError(ForbiddenError):
-    """The repo is there, and its files are for those who were let in."""
-
-
 class GatedNamelessError(UnauthorizedError):
-    """The same, for a caller without a token."""
+    """A gated repo, for a caller without a token."""
 
 
 class BadTokenError(UnauthorizedError):

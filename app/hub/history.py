@@ -9,7 +9,8 @@ from app.api.services import Pot
 from app.hub.auth import Visitor, visible_repo
 from app.hub.entries import stamp
 from app.hub.route import Expand, add_next, hub_router
-from app.hub.snapshots import NO_COMMIT, open_snapshot
+from app.hub.snapshots import open_snapshot
+from app.store.commits import NO_COMMIT
 from app.store.records import Commit
 
 router = hub_router()

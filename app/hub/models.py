@@ -10,7 +10,8 @@ from app.hub.entries import size_of, stamp
 from app.hub.errors import MissingRevisionError
 from app.hub.oids import oids_of
 from app.hub.parameters import count_parameters
-from app.hub.snapshots import NO_COMMIT, Snapshot, open_snapshot
+from app.hub.snapshots import Snapshot, open_snapshot
+from app.store.commits import NO_COMMIT
 from app.store.records import Repo
 from app.store.revisions import MAIN
 from merge_core.documents import parse_json

@@ -13,8 +13,8 @@ from app.hub.bodies import HubBody, sent
 from app.hub.errors import MissingRevisionError
 from app.hub.models import Model
 from app.hub.route import hub_router
-from app.hub.snapshots import NO_COMMIT
 from app.names import check_branch
+from app.store.commits import NO_COMMIT
 from app.store.records import Ref, Repo
 from app.store.revisions import MAIN, MAIN_REF
 from merge_core.errors import ConflictError, NotFoundError

@@ -9,13 +9,12 @@ from hashlib import sha256
 
 from app.api.services import Services
 from app.hub.errors import MissingEntryError, MissingRevisionError
+from app.store.commits import NO_COMMIT
 from app.store.records import Commit, Composition, PlannedFile, Repo
 from app.store.revisions import COMMIT_LENGTH, MAIN, MAIN_REF
 from app.store.store import Store
 from merge_core.errors import InputError, NotFoundError, StockpotError, nearest
 
-NO_COMMIT = "0" * 40
-"""What clients are told to be the commit of a repo that has none: they insist on one."""
 KEPT_TREES = 16
 DIGITS = re.compile(r"[0-9a-fA-F]{7,40}")
 

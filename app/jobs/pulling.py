@@ -104,7 +104,7 @@ class _Pull:
         return sha256
 
     def _is_here(self, file: Elsewhere, sha256: str) -> bool:
-        """Whether the bytes are here, and public or this repo's: a hash that a hub names lets nobody have others' bytes."""
+        """Whether the bytes are here, and public or this repo's: the hash alone gives nobody those of others."""
         store = self._work.store
         is_ours = store.may_read_blob(None, sha256) or store.size_in_repo(self._repo.id, sha256) is not None
         return is_ours and store.blob_size(sha256) == file.size

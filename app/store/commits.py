@@ -27,6 +27,7 @@ from app.store.trees import Changes, changed, check_tree, tree_of
 from merge_core.errors import NotFoundError, StaleParentError, nearest
 
 NO_COMMIT = "0" * COMMIT_LENGTH
+"""What stands for the commit of a repo that has none, as in git; Hub clients insist on one."""
 
 
 class CommitRecords(Subject):
