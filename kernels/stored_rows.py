@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kernels.addresses import halves, singles
 from kernels.checks import FLOAT32, Floats, Integers, check_array, output
 from kernels.compiled import compiled
+from kernels.joint_loads import load_bfloat16
 from kernels.storage.cpu import from_bfloat16
 from kernels.stored_elements import BFLOAT16, Stored, load, place_of
 from kernels.stored_elements import FLOAT32 as FLOAT32_KIND
@@ -134,8 +135,17 @@ def _copy(row: Floats, out: Floats) -> None:
 
 
 @compiled
+def is_bfloat16(table: Integers) -> bool:
+    """Whether all models are, and the base if there is one."""
+    return bool((table[1:, 1] == BFLOAT16).all()) and (table[0, 1] == BFLOAT16 or table[0, 1] == NO_BASE)
+
+
+@compiled
 def load_stretches(table: Integers, lo: int, width: int, rows: Floats) -> None:
     """`width` elements of each model from `lo` on, to be written to at will, and after them the base's."""
+    if is_bfloat16(table):
+        load_bfloat16(table, lo, width, rows)
+        return
     base = rows[rows.shape[0] - 1, :width]
     base_stretch(table, lo, base)
     for model in range(rows.shape[0] - 1):

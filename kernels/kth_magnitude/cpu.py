@@ -12,7 +12,7 @@ from kernels.bits import bits_of_float
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined
 from kernels.kth_magnitude.bins import UNCUT
-from kernels.stored_rows import STRETCH, base_stretch, stretch
+from kernels.stored_rows import STRETCH, base_stretch, load_stretches, stretch
 
 ASKED = 64
 
@@ -30,12 +30,12 @@ def count_top_of(row: Floats, counts: Integers) -> None:
 
 @compiled
 def count_top(table: Integers, size: int, out: Integers) -> None:
-    room = np.empty((2, STRETCH), np.float32)
+    rows = np.empty((out.shape[0] + 1, STRETCH), np.float32)
     for lo in range(0, size, STRETCH):
-        base, own = room[0, : min(STRETCH, size - lo)], room[1, : min(STRETCH, size - lo)]
-        base_stretch(table, lo, base)
+        width = min(STRETCH, size - lo)
+        load_stretches(table, lo, width, rows)
         for model in range(out.shape[0]):
-            count_top_of(stretch(table, model, lo, base, own), out[model])
+            count_top_of(rows[model, :width], out[model])
 
 
 @inlined
@@ -86,27 +86,25 @@ def count_low_of(row: Floats, prefix: Any, counts: Integers) -> Any:
 @compiled
 def count_low(table: Integers, size: int, prefixes: Integers, block: int, out: Integers, edges: Integers) -> None:
     """`block` is a multiple of STRETCH."""
-    room = np.empty((2, STRETCH), np.float32)
+    rows = np.empty((out.shape[0] + 1, STRETCH), np.float32)
     edges[:] = 0
     for lo in range(0, size, STRETCH):
-        base, own = room[0, : min(STRETCH, size - lo)], room[1, : min(STRETCH, size - lo)]
-        base_stretch(table, lo, base)
+        width = min(STRETCH, size - lo)
+        load_stretches(table, lo, width, rows)
         for model in range(out.shape[0]):
-            row = stretch(table, model, lo, base, own)
-            edges[lo // block, model] += count_low_of(row, prefixes[model], out[model])
+            edges[lo // block, model] += count_low_of(rows[model, :width], prefixes[model], out[model])
 
 
 @compiled
 def count_ties(table: Integers, size: int, magnitudes: Floats, block: int, out: Integers) -> None:
     """`block` is a multiple of STRETCH."""
-    room = np.empty((2, STRETCH), np.float32)
+    rows = np.empty((out.shape[1] + 1, STRETCH), np.float32)
     out[:] = 0
     for lo in range(0, size, STRETCH):
-        base, own = room[0, : min(STRETCH, size - lo)], room[1, : min(STRETCH, size - lo)]
-        base_stretch(table, lo, base)
+        width = min(STRETCH, size - lo)
+        load_stretches(table, lo, width, rows)
         for model in range(out.shape[1]):
-            row = stretch(table, model, lo, base, own)
-            out[lo // block, model] += _count_equal(row, magnitude_bits(magnitudes[model]))
+            out[lo // block, model] += _count_equal(rows[model, :width], magnitude_bits(magnitudes[model]))
 
 
 @compiled

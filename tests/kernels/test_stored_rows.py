@@ -3,7 +3,7 @@ import pytest
 
 from kernels.competition import balance, balance_histogram, compete
 from kernels.gram import gram, row_gram, squares
-from kernels.kth_magnitude import BLOCK, chunk_cuts, magnitude_histogram, tie_counts
+from kernels.kth_magnitude import BLOCK, UNCUT, chunk_cuts, magnitude_histogram, tie_counts
 from kernels.spread import spread
 from kernels.storage import narrow, widen, widen_difference
 from kernels.stored_rows import STRETCH, StoredRows
@@ -78,3 +78,19 @@ def test_kernels_make_of_stored_rows_what_they_make_of_the_rows_in_memory(labels
         (compete, (weights, clamp, clamp)),
     ]:
         assert same_bits(function(rows, *arguments), function(dense, *arguments))
+
+
+@pytest.mark.parametrize("size", [31, 33, STRETCH + 32, STRETCH + 45])
+@pytest.mark.parametrize("has_base", [False, True])
+@pytest.mark.parametrize("count", range(1, 7))
+def test_rows_of_bfloat16_are_the_same_read_together_as_one_by_one(count, has_base, size):
+    room = np.zeros((count + 1, 2 * size + 1), np.uint8)
+    stacked = [row[1:].view(np.uint16) for row in room]  # at odd addresses
+    for seed, raw in enumerate(stacked):
+        raw[:] = narrow(normal(size, seed=seed), "bfloat16")
+    base, *models = [(raw, "bfloat16") for raw in stacked]
+    rows = StoredRows.of(models, base if has_base else None)
+    weights, everything = np.arange(1, count + 1, dtype=np.float32), np.full(count, UNCUT)
+    merged = [trim_elect(values, weights, 0 * weights, everything, 0, "sum") for values in (rows, rows.load())]
+    assert same_bits(*merged)
+    assert same_bits(gram(rows), gram(rows.load()))
