@@ -11,7 +11,6 @@ from app.store.deltas import commit_row
 from app.store.records import KnownBase, Repo, StoredHash
 from app.store.subject import Subject
 from app.store.tables import base_tensors, bases, commits, repos
-from merge_core.errors import NotFoundError
 
 AT_ONCE = 500
 MOST_BASES = 1000
@@ -24,9 +23,7 @@ class BaseRecords(Subject):
     def put_base(self, repo: str, commit: str, tensors: Sequence[StoredHash], model_type: str | None) -> None:
         """Keep what a commit's tensors are, in place of what was kept. Raises NotFoundError when it is gone."""
         with self._database.write(lasting=False) as connection:
-            row = connection.execute(commit_row(repo, commit)).one_or_none()
-            if row is None:
-                raise NotFoundError("no such commit", where="commit", found=f"{repo}@{commit}")
+            row = commit_row(connection, repo, commit)
             connection.execute(delete(bases).where(bases.c.commit_key == row.key))
             known = {"layout": _layout(tensors, model_type), "contents": _contents(tensors), "model_type": model_type}
             connection.execute(insert(bases).values(commit_key=row.key, **known))

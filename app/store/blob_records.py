@@ -6,11 +6,12 @@ says where to look, and who removes bytes (`app.store.garbage`) has the same row
 
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Connection, case, exists, select, update
+from sqlalchemy import Connection, bindparam, case, exists, select, update
 
 from app.store.columns import EPOCH
-from app.store.database import dialect_of
+from app.store.database import dialect_of, on_each_dialect
 from app.store.records import ANY_NAMESPACE, Token
 from app.store.repos import readable_by
 from app.store.subject import Subject, now
@@ -22,6 +23,19 @@ ARRIVAL = timedelta(hours=1)
 UNCOMMITTED = timedelta(days=1)
 """How long bytes that were sent wait for a commit, as long as parts of an upload wait for the next."""
 AT_ONCE = 500
+
+_OF_BLOB = blobs.c.sha256 == bindparam("blob")
+_MINE = (blob_owners.c.sha256 == bindparam("blob")) & (blob_owners.c.owner == bindparam("by"))
+_HERE = select(blobs.c.size).where(_OF_BLOB, blobs.c.state == HERE)
+_KEPT = _HERE.with_for_update(read=True)
+_OWNED = select(exists().where(_MINE))
+_EXPIRING = update(blob_owners).where(_MINE)
+_FOLLOWED = (
+    update(blob_owners)
+    .where(blob_owners.c.sha256.in_(bindparam("sent", expanding=True)), blob_owners.c.owner == bindparam("by"))
+    .where(blob_owners.c.pending > 0)
+    .values(pending=blob_owners.c.pending - 1)
+)
 
 
 class BlobRecords(Subject):
@@ -43,17 +57,16 @@ class BlobRecords(Subject):
         """Say that the bytes are in the blob store. `owner` has sent them and may commit them."""
         with self._database.write(lasting=False) as connection:
             add_blob(connection, sha256, size)
-            if owner is not None and not _has_owner(connection, sha256, owner.id):
-                _add_pending(connection, sha256, owner.id)
-            if owner is not None:
-                mine = (blob_owners.c.sha256 == sha256) & (blob_owners.c.owner == owner.id)
-                connection.execute(update(blob_owners).where(mine).values(expires_at=now() + UNCOMMITTED))
+            if owner is None:
+                return
+            waiting = {"blob": sha256, "by": owner.id, "expires_at": now() + UNCOMMITTED}
+            if not connection.execute(_EXPIRING, waiting).rowcount:
+                _add_pending(connection, sha256, owner.id, UNCOMMITTED)
 
     def promise_blob(self, sha256: str, owner: Token) -> bool:
         """Keep bytes that `owner` has just sent and that are here already; False when they are not."""
-        here = (blobs.c.sha256 == sha256) & (blobs.c.state == HERE)
         with self._database.write(lasting=False) as connection:
-            if connection.execute(select(blobs.c.sha256).where(here).with_for_update(read=True)).first() is None:
+            if connection.execute(_KEPT, {"blob": sha256}).first() is None:
                 return False
             _add_pending(connection, sha256, owner.id, UNCOMMITTED)
             return True
@@ -84,8 +97,7 @@ class BlobRecords(Subject):
     def blob_size(self, sha256: str) -> int | None:
         """The blob's size in bytes, or None when it is not here."""
         with self._database.read() as connection:
-            query = select(blobs.c.size).where(blobs.c.sha256 == sha256, blobs.c.state == HERE)
-            return connection.execute(query).scalar_one_or_none()
+            return connection.execute(_HERE, {"blob": sha256}).scalar_one_or_none()
 
     def size_in_repo(self, repo_id: int, sha256: str) -> int | None:
         """The size of a file that some commit of the repo has; None where none has it."""
@@ -96,9 +108,8 @@ class BlobRecords(Subject):
 
     def readable_size(self, caller: Token | None, sha256: str) -> int | None:
         """The blob's size in bytes, or None when it is not here, or not for the caller to read."""
-        query = select(blobs.c.size).where(blobs.c.sha256 == sha256, blobs.c.state == HERE)
         with self._database.read() as connection:
-            size = connection.execute(query).scalar_one_or_none()
+            size = connection.execute(_HERE, {"blob": sha256}).scalar_one_or_none()
             return size if size is not None and _may_read(connection, caller, sha256) else None
 
     def may_read_blob(self, caller: Token | None, sha256: str) -> bool:
@@ -111,9 +122,7 @@ def settle_pending(connection: Connection, sha256s: Collection[str], owner: Toke
     """`settle_blobs` inside the caller's transaction."""
     wanted = sorted(set(sha256s))
     for start in range(0, len(wanted), AT_ONCE):
-        some = blob_owners.c.sha256.in_(wanted[start : start + AT_ONCE])
-        waiting = some & (blob_owners.c.owner == owner.id) & (blob_owners.c.pending > 0)
-        connection.execute(update(blob_owners).where(waiting).values(pending=blob_owners.c.pending - 1))
+        connection.execute(_FOLLOWED, {"sent": wanted[start : start + AT_ONCE], "by": owner.id})
 
 
 def add_blob(connection: Connection, sha256: str, size: int) -> None:
@@ -136,21 +145,16 @@ def _upsert_blob(connection: Connection, sha256: str, size: int, state: str) -> 
     """The row as one that is arriving or here; one that is here stays so, whoever sends the bytes again."""
     moment = now()
     row = {"sha256": sha256, "size": size, "created_at": moment, "state": state, "touched_at": moment}
-    added = dialect_of(connection).insert(blobs).values(row)
-    changed = {"touched_at": moment, "state": case((blobs.c.state == HERE, HERE), else_=state)}
-    connection.execute(added.on_conflict_do_update(index_elements=["sha256"], set_=changed))
+    connection.execute(_BLOB(connection), row)
 
 
 def _add_pending(connection: Connection, sha256: str, owner: str, wait: timedelta = ARRIVAL) -> None:
     row = {"sha256": sha256, "owner": owner, "pending": 1, "expires_at": now() + wait}
-    added = dialect_of(connection).insert(blob_owners).values(row)
-    changed = {"pending": blob_owners.c.pending + 1, "expires_at": row["expires_at"]}
-    connection.execute(added.on_conflict_do_update(index_elements=["sha256", "owner"], set_=changed))
+    connection.execute(_PENDING(connection), row)
 
 
 def _has_owner(connection: Connection, sha256: str, owner: str) -> bool:
-    query = select(exists().where(blob_owners.c.sha256 == sha256, blob_owners.c.owner == owner))
-    return connection.execute(query).scalar_one()
+    return connection.execute(_OWNED, {"blob": sha256, "by": owner}).scalar_one()
 
 
 def _may_read(connection: Connection, caller: Token | None, sha256: str) -> bool:
@@ -167,3 +171,20 @@ def _may_read(connection: Connection, caller: Token | None, sha256: str) -> bool
         .limit(1)
     )
     return connection.execute(query).first() is not None
+
+
+def _upserted_blob(dialect: Any) -> Any:
+    added = dialect.insert(blobs)
+    state = case((blobs.c.state == HERE, HERE), else_=added.excluded.state)
+    changed = {"touched_at": added.excluded.touched_at, "state": state}
+    return added.on_conflict_do_update(index_elements=["sha256"], set_=changed)
+
+
+def _one_more_pending(dialect: Any) -> Any:
+    added = dialect.insert(blob_owners)
+    changed = {"pending": blob_owners.c.pending + 1, "expires_at": added.excluded.expires_at}
+    return added.on_conflict_do_update(index_elements=["sha256", "owner"], set_=changed)
+
+
+_BLOB = on_each_dialect(_upserted_blob)
+_PENDING = on_each_dialect(_one_more_pending)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from app.store.records import Commit, FileEntry, Repo
 from app.store.repos import locked_repo
@@ -28,6 +28,11 @@ from merge_core.errors import NotFoundError, StaleParentError, nearest
 
 NO_COMMIT = "0" * COMMIT_LENGTH
 """What stands for the commit of a repo that has none, as in git; Hub clients insist on one."""
+
+_ADDED = insert(commits).returning(commits.c.key)
+_FILES = insert(files)
+_MOVED = update(refs).where(refs.c.repo_id == bindparam("repo"), refs.c.name == bindparam("ref"))
+_MOVED_HEAD = update(repos).where(repos.c.id == bindparam("repo"), repos.c.head.is_distinct_from(bindparam("to")))
 
 
 class CommitRecords(Subject):
@@ -148,11 +153,9 @@ def move_ref(connection: Connection, repo: Repo, ref: str, commit: Commit) -> Co
     """Make a ref that there is name the commit, which is returned."""
     if ref == MAIN_REF:
         moved = {"head": commit.id, "updated_at": commit.created_at}
-        changed_head = (repos.c.id == repo.id) & repos.c.head.is_distinct_from(commit.id)
-        connection.execute(update(repos).where(changed_head).values(moved))
+        connection.execute(_MOVED_HEAD, {"repo": repo.id, "to": commit.id, **moved})
     else:
-        same = (refs.c.repo_id == repo.id) & (refs.c.name == ref)
-        connection.execute(update(refs).where(same).values(commit_id=commit.id))
+        connection.execute(_MOVED, {"repo": repo.id, "ref": ref, "commit_id": commit.id})
     return commit
 
 
@@ -173,10 +176,10 @@ def _identity(
 def _insert_commit(connection: Connection, commit: Commit, tree: Mapping[str, FileEntry]) -> None:
     names = ("id", "repo_id", "parent", "message", "author", "created_at")
     values = {name: getattr(commit, name) for name in names}
-    key = connection.execute(insert(commits).values(values).returning(commits.c.key)).scalar_one()
+    key = connection.execute(_ADDED, values).scalar_one()
     rows = [{"commit_key": key, "path": e.path, "sha256": e.sha256, "size": e.size} for e in tree.values()]
     if rows:
-        connection.execute(insert(files), rows)
+        connection.execute(_FILES, rows)
 
 
 def _exists(connection: Connection, repo_id: int, commit_id: str) -> bool:

@@ -1,12 +1,13 @@
 """The connection to SQLite or PostgreSQL, and what a transaction means on each."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 
@@ -51,6 +52,13 @@ class Database:
 def dialect_of(connection: Connection) -> Any:
     """The module of SQLAlchemy whose `insert` knows ON CONFLICT on this database."""
     return postgresql if connection.dialect.name == "postgresql" else sqlite
+
+
+def on_each_dialect(make: Callable[[Any], Executable]) -> Callable[[Connection], Executable]:
+    """A statement that is made once for each database, out of its module's `insert`."""
+    modules: tuple[ModuleType, ...] = (sqlite, postgresql)
+    made = {module.dialect.name: make(module) for module in modules}
+    return lambda connection: made[connection.dialect.name]
 
 
 def _engine(url: str) -> Engine:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, or_, select, update
 
 from app.store.positions import after_newest, cursor_of
 from app.store.records import DeltaRecord, Page, Repo, Token
@@ -25,13 +25,10 @@ class DeltaRecords(Subject):
         values = {column: getattr(record, column) for column in columns}
         documents = {"summary": dict(record.summary), "facts": dict(record.facts), "by_tensor": list(by_tensor)}
         with self._database.write(lasting=False) as connection:
-            row = connection.execute(commit_row(record.repo, record.commit)).one_or_none()
-            if row is None:
-                raise NotFoundError("no such commit", where="commit", found=f"{record.repo}@{record.commit}")
-            connection.execute(delete(deltas).where(deltas.c.commit_key == row.key))
-            connection.execute(insert(deltas).values(commit_key=row.key, **values, **documents))
-            is_head = (repos.c.id == row.repo_id) & (repos.c.head == record.commit) & (repos.c.kind != "composition")
-            connection.execute(update(repos).where(is_head).values(kind=record.kind))
+            row = commit_row(connection, record.repo, record.commit)
+            connection.execute(_FORGOTTEN, {"of": row.key})
+            connection.execute(_ADDED, {"commit_key": row.key, **values, **documents})
+            connection.execute(_KIND_OF_HEAD, {"repo": row.repo_id, "commit": record.commit, "kind": record.kind})
 
     def get_delta(self, delta_id: str, caller: Token | None) -> DeltaRecord | None:
         """The record of this id, when the caller may read its repo's files: it tells of them."""
@@ -85,11 +82,14 @@ class DeltaRecords(Subject):
         return Page(tuple(found[:limit]), cursor_of(found[limit - 1]) if len(found) > limit else None)
 
 
-def commit_row(repo: str, commit: str) -> Select[Any]:
-    """The query of the commit's `key` and `repo_id`."""
+def commit_row(connection: Connection, repo: str, commit: str) -> Row[Any]:
+    """The commit's `key` and `repo_id`. Raises NotFoundError when it is gone."""
     namespace, name = repo.split("/", 1)
-    joined = select(commits.c.key, commits.c.repo_id).join(repos, repos.c.id == commits.c.repo_id)
-    return joined.where(repos.c.namespace == namespace, repos.c.name == name, commits.c.id == commit)
+    named = {"namespace": namespace, "name": name, "commit": commit}
+    row = connection.execute(_COMMIT, named).one_or_none()
+    if row is None:
+        raise NotFoundError("no such commit", where="commit", found=f"{repo}@{commit}")
+    return row
 
 
 def _query() -> Select[Any]:
@@ -118,3 +118,14 @@ def _record(row: Row[Any]) -> DeltaRecord:
 
 
 _OF_COMMIT = _query().where(repos.c.id == bindparam("repo"), commits.c.id == bindparam("commit"))
+_COMMIT: Select[Any] = (
+    select(commits.c.key, commits.c.repo_id)
+    .join(repos, repos.c.id == commits.c.repo_id)
+    .where(repos.c.namespace == bindparam("namespace"), repos.c.name == bindparam("name"))
+    .where(commits.c.id == bindparam("commit"))
+)
+_FORGOTTEN = delete(deltas).where(deltas.c.commit_key == bindparam("of"))
+_ADDED = insert(deltas)
+_KIND_OF_HEAD = update(repos).where(
+    repos.c.id == bindparam("repo"), repos.c.head == bindparam("commit"), repos.c.kind != "composition"
+)

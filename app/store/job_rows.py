@@ -7,7 +7,7 @@ would wait for each other for ever, and an event with a smaller id could become 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from app.store.records import OPEN_STATES, Job, JobState, Json
 from app.store.subject import new_id, now
@@ -16,6 +16,16 @@ from merge_core.errors import ConflictError, NotFoundError
 
 PROGRESS = "progress"
 LEASE_COLUMNS = ("token", "leased_at", "ready", "place")
+
+_ADDED = insert(jobs).returning(jobs)
+_TOLD = insert(events)
+_ONE = select(jobs).where(jobs.c.id == bindparam("job"))
+_member = jobs.alias()
+_PARENT = select(_member.c.parent_id).where(_member.c.id == bindparam("job")).scalar_subquery()
+_LOCKED_ROOT = select(jobs).where(jobs.c.id == func.coalesce(_PARENT, bindparam("job"))).with_for_update()
+_STARTED = update(jobs).where(jobs.c.id == bindparam("job"), jobs.c.state == "queued")
+_BEGUN = update(compositions).where(compositions.c.job_id == bindparam("job"), compositions.c.state == "queued")
+_SETTLED = update(jobs).where(jobs.c.id == bindparam("job"), jobs.c.token == bindparam("lease"))
 
 
 class LeaseLostError(ConflictError):
@@ -36,18 +46,17 @@ def insert_job(
     """A job that waits to be done, or for somebody who wants it, its first event with it."""
     row: dict[str, Any] = {"id": new_id(), "kind": kind, "subject_id": subject_id, "repo": repo, "parent_id": parent_id}
     row |= {"state": state, "payload": dict(payload), "done": 0, "total": total, "attempts": 0, "crashes": 0}
-    inserted = connection.execute(insert(jobs).values(**row, created_at=now()).returning(jobs)).one()
+    inserted = connection.execute(_ADDED, {**row, "created_at": now()}).one()
     append_event(connection, row["id"], state, {})
     return job_of(inserted)
 
 
 def lock_family(connection: Connection, job_id: str) -> Row[Any]:
     """The job's row as it is once nobody else can change it or its family. Raises NotFoundError."""
-    parent = connection.execute(select(jobs.c.parent_id).where(jobs.c.id == job_id)).one_or_none()
-    if parent is None:
+    root = connection.execute(_LOCKED_ROOT, {"job": job_id}).one_or_none()
+    if root is None:
         raise NotFoundError("no such job", where="job", found=job_id)
-    connection.execute(select(jobs.c.id).where(jobs.c.id == (parent.parent_id or job_id)).with_for_update())
-    return connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
+    return root if root.id == job_id else connection.execute(_ONE, {"job": job_id}).one()
 
 
 def make_due(connection: Connection, root_id: str) -> None:
@@ -62,19 +71,15 @@ def make_due(connection: Connection, root_id: str) -> None:
 
 def start_root(connection: Connection, root_id: str) -> None:
     """A finaliser counts as running once its first shard does, and so does its composition."""
-    waiting = (jobs.c.id == root_id) & (jobs.c.state == "queued")
-    started = update(jobs).where(waiting).values(state="running", started_at=now())
-    if connection.execute(started).rowcount:
+    if connection.execute(_STARTED, {"job": root_id, "state": "running", "started_at": now()}).rowcount:
         append_event(connection, root_id, "running", {})
-    begun = (compositions.c.job_id == root_id) & (compositions.c.state == "queued")
-    connection.execute(update(compositions).where(begun).values(state="running"))
+    connection.execute(_BEGUN, {"job": root_id, "state": "running"})
 
 
 def settle(connection: Connection, job_id: str, token: str, state: JobState, **values: Any) -> None:
     """End the job, if `token` still holds its lease; LeaseLostError undoes the transaction otherwise."""
     changed = {"state": state, "token": None, "finished_at": now(), **values}
-    done = connection.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.token == token).values(changed))
-    if not done.rowcount:
+    if not connection.execute(_SETTLED, {"job": job_id, "lease": token, **changed}).rowcount:
         raise LeaseLostError("this job has moved on without this process", where="job", found=job_id)
     append_event(connection, job_id, state, values.get("error") or {})
 
@@ -115,8 +120,7 @@ def tell_progress(connection: Connection, job_id: str, counts: Mapping[str, int]
 
 def append_event(connection: Connection, job_id: str, kind: str, data: Mapping[str, Any]) -> None:
     """Tell the job's followers, when the transaction commits."""
-    row = {"job_id": job_id, "kind": kind, "data": dict(data), "created_at": now()}
-    connection.execute(insert(events).values(row))
+    connection.execute(_TOLD, {"job_id": job_id, "kind": kind, "data": dict(data), "created_at": now()})
 
 
 def job_of(row: Row[Any]) -> Job:

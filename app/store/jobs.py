@@ -4,7 +4,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, and_, exists, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, select, true, update
 
 from app.store.job_rows import (
     LeaseLostError,
@@ -27,6 +27,10 @@ from app.store.tables import events, jobs, repos
 MOST_CRASHES = 3
 OVERDUE = {"type": "CapacityError", "message": "the job took longer than the service allows"}
 
+_ONE = select(jobs).where(jobs.c.id == bindparam("job"))
+_CHANGED = update(jobs).where(jobs.c.id == bindparam("job"))
+_WAITS = select(exists().where(jobs.c.parent_id == bindparam("job"), jobs.c.state != "done"))
+
 
 class JobRecords(Subject):
     """Jobs and their events. Whoever works on one holds a token; what is done without a valid one does not count."""
@@ -41,7 +45,7 @@ class JobRecords(Subject):
     def get_job(self, job_id: str) -> Job | None:
         """The job, whoever asks."""
         with self._database.read() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+            row = connection.execute(_ONE, {"job": job_id}).one_or_none()
             return None if row is None else job_of(row)
 
     def list_jobs(
@@ -84,13 +88,12 @@ class JobRecords(Subject):
         states = DUE_STATES if takeover else ("queued",)
         with self._database.write(lasting=False) as connection:
             row = lock_family(connection, job_id)
-            waiting = exists().where(jobs.c.parent_id == job_id, jobs.c.state != "done")
-            if row.state not in states or connection.execute(select(waiting)).scalar_one():
+            if row.state not in states or connection.execute(_WAITS, {"job": job_id}).scalar_one():
                 return None
             token, moment = new_id(), now()
             values = {"token": token, "state": "running", "attempts": row.attempts + 1, "leased_at": moment}
             values |= {"started_at": row.started_at or moment, "ready": 0, "place": None}
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+            connection.execute(_CHANGED, {"job": job_id, **values})
             append_event(connection, job_id, "running", {"attempt": row.attempts + 1})
             start_root(connection, row.parent_id or job_id)
             return token

@@ -11,8 +11,10 @@ from app.store.tables import compositions, repos
 from merge_core.errors import ConflictError, NotFoundError
 
 NAMES_TO_SUGGEST_FROM = 5000
-# Made once: every request asks this, and making it takes longer than asking.
+# Made once, as are others in this folder: to make a statement takes longer than to run it.
 _OF_NAME = select(repos).where(repos.c.namespace == bindparam("namespace"), repos.c.name == bindparam("name"))
+_LOCKED = select(repos).where(repos.c.id == bindparam("repo")).with_for_update()
+_ADDED = insert(repos).returning(repos)
 
 
 class RepoRecords(Subject):
@@ -126,15 +128,12 @@ def insert_repo(connection: Connection, namespace: str, name: str, private: bool
     """A new repo; raises IntegrityError when the name is taken."""
     moment = now()
     values = {"namespace": namespace, "name": name, "kind": kind, "private": private, "head": None}
-    row = connection.execute(
-        insert(repos).values(**values, created_at=moment, updated_at=moment).returning(repos)
-    ).one()
-    return repo_of(row)
+    return repo_of(connection.execute(_ADDED, {**values, "created_at": moment, "updated_at": moment}).one())
 
 
 def locked_repo(connection: Connection, repo_id: int) -> Repo:
     """The repo, whose row no other transaction can change until this one ends."""
-    row = connection.execute(select(repos).where(repos.c.id == repo_id).with_for_update()).one_or_none()
+    row = connection.execute(_LOCKED, {"repo": repo_id}).one_or_none()
     if row is None:
         raise NotFoundError("the repo has been deleted", where="repo")
     return repo_of(row)

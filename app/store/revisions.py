@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Row, Select, func, literal, select
+from sqlalchemy import CTE, Connection, Row, bindparam, func, literal, select
 
 from app.store.records import Commit, Repo
 from app.store.tables import commits, refs, repos
@@ -17,6 +17,18 @@ SHORTEST_PREFIX = 7
 NAMES_TO_SUGGEST_FROM = 100
 HEX_DIGITS = frozenset("0123456789abcdef")
 
+_HEAD = select(repos.c.head).where(repos.c.id == bindparam("repo"))
+_TIP = select(refs.c.commit_id).where(refs.c.repo_id == bindparam("repo"), refs.c.name == bindparam("ref"))
+_OF_REPO = select(commits).where(commits.c.repo_id == bindparam("repo"))
+_ONE = _OF_REPO.where(commits.c.id == bindparam("commit"))
+_OF_DIGITS = _OF_REPO.where(commits.c.id.startswith(bindparam("digits"))).limit(2)
+_OF_HEAD = _OF_REPO.join(repos, (repos.c.id == commits.c.repo_id) & (repos.c.head == commits.c.id))
+_OF_REFS = (
+    _OF_REPO.add_columns(refs.c.name)
+    .join(refs, (refs.c.repo_id == commits.c.repo_id) & (refs.c.commit_id == commits.c.id))
+    .where(refs.c.name.in_(bindparam("names", expanding=True)))
+)
+
 
 def branch_ref(branch: str) -> str:
     """The whole name of what can be committed to: a branch, or a pull request by its whole name."""
@@ -26,10 +38,8 @@ def branch_ref(branch: str) -> str:
 def tip_of(connection: Connection, repo: Repo, ref: str) -> str | None:
     """The commit that a ref names by its whole name."""
     if ref == MAIN_REF:
-        query = select(repos.c.head).where(repos.c.id == repo.id)
-    else:
-        query = select(refs.c.commit_id).where(refs.c.repo_id == repo.id, refs.c.name == ref)
-    return connection.execute(query).scalar_one_or_none()
+        return connection.execute(_HEAD, {"repo": repo.id}).scalar_one_or_none()
+    return connection.execute(_TIP, {"repo": repo.id, "ref": ref}).scalar_one_or_none()
 
 
 def resolve(connection: Connection, repo: Repo, revision: str) -> Commit:
@@ -49,8 +59,7 @@ def resolve(connection: Connection, repo: Repo, revision: str) -> Commit:
 
 def one_commit(connection: Connection, repo_id: int, commit_id: str) -> Commit:
     """A commit that is there."""
-    query = select(commits).where(commits.c.repo_id == repo_id, commits.c.id == commit_id)
-    return commit_of(connection.execute(query).one())
+    return commit_of(connection.execute(_ONE, {"repo": repo_id, "commit": commit_id}).one())
 
 
 def history(connection: Connection, newest: Commit, limit: int, offset: int) -> list[Commit]:
@@ -87,23 +96,17 @@ def _line(newest: Commit, most: int | None = None) -> CTE:
 def _of_ref(connection: Connection, repo: Repo, revision: str) -> Commit | None:
     names = [revision] if revision.startswith("refs/") else [HEADS + revision, TAGS + revision]
     if MAIN_REF in names:
-        is_head = (repos.c.id == repo.id) & (repos.c.head == commits.c.id)
-        row = connection.execute(_named(repo).join(repos, is_head)).one_or_none()
+        row = connection.execute(_OF_HEAD, {"repo": repo.id}).one_or_none()
         return None if row is None else commit_of(row)
-    same = (refs.c.repo_id == commits.c.repo_id) & (refs.c.commit_id == commits.c.id) & refs.c.name.in_(names)
-    found = connection.execute(_named(repo).add_columns(refs.c.name).join(refs, same)).all()
+    found = connection.execute(_OF_REFS, {"repo": repo.id, "names": names}).all()
     return commit_of(min(found, key=lambda row: names.index(row.name))) if found else None
-
-
-def _named(repo: Repo) -> Select[Any]:
-    return select(commits).where(commits.c.repo_id == repo.id)
 
 
 def _of_digits(connection: Connection, repo: Repo, revision: str) -> Commit | None:
     lowered = revision.lower()
     if not SHORTEST_PREFIX <= len(lowered) <= COMMIT_LENGTH or set(lowered) - HEX_DIGITS:
         return None
-    found = connection.execute(_named(repo).where(commits.c.id.startswith(lowered)).limit(2)).all()
+    found = connection.execute(_OF_DIGITS, {"repo": repo.id, "digits": lowered}).all()
     if len(found) > 1:
         raise InputError("several commits begin so", where="revision", found=revision, expected="more of its digits")
     return commit_of(found[0]) if found else None

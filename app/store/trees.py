@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from app.store.records import FileEntry
 from app.store.tables import blobs, commits, files
@@ -15,15 +15,19 @@ Changes = Mapping[str, FileEntry | None]
 Deletions come first: a file that is put into a folder stays, though the same commit deletes the folder.
 """
 
+_FILES = (
+    select(files.c.path, files.c.sha256, files.c.size)
+    .join(commits, commits.c.key == files.c.commit_key)
+    .where(commits.c.repo_id == bindparam("repo"), commits.c.id == bindparam("commit"))
+)
+_OF_BLOB = (blobs.c.sha256 == bindparam("blob")) & (blobs.c.state == "here")
+_KEPT_SIZE = select(blobs.c.size).where(_OF_BLOB).with_for_update(read=True)
+
 
 def tree_of(connection: Connection, repo_id: int, commit_id: str) -> list[FileEntry]:
     """Every file of a commit, by path."""
-    query = (
-        select(files.c.path, files.c.sha256, files.c.size)
-        .join(commits, commits.c.key == files.c.commit_key)
-        .where(commits.c.repo_id == repo_id, commits.c.id == commit_id)
-    )
-    entries = [FileEntry(row.path, row.sha256, row.size) for row in connection.execute(query)]
+    rows = connection.execute(_FILES, {"repo": repo_id, "commit": commit_id})
+    entries = [FileEntry(row.path, row.sha256, row.size) for row in rows]
     return sorted(entries, key=lambda entry: entry.path)  # databases disagree on the order of text
 
 
@@ -59,5 +63,4 @@ def check_tree(connection: Connection, tree: Mapping[str, FileEntry], changes: C
 
 def _blob_size(connection: Connection, digest: str) -> int | None:
     """Of bytes that are here, and cannot go before the transaction is over."""
-    query = select(blobs.c.size).where(blobs.c.sha256 == digest, blobs.c.state == "here")
-    return connection.execute(query.with_for_update(read=True)).scalar_one_or_none()
+    return connection.execute(_KEPT_SIZE, {"blob": digest}).scalar_one_or_none()
