@@ -1,5 +1,6 @@
 """Files of repos: publish one with one PUT, or in parts; download with ranges."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -44,13 +45,13 @@ class Target:
 
     full_name: str
     token: Token
+    admit: Callable[[], Repo | None]
 
 
-def writable(token: Writer, pot: Pot, namespace: str, name: str) -> Target:
-    """Raises before a byte of the body is read."""
+async def writable(token: Writer, pot: Pot, namespace: str, name: str) -> Target:
+    """Raises before a byte of the body is read; whether the repo takes files is for `admit` to say."""
     check_write(token, check_name(namespace, "path namespace"))
-    open_repo(pot, namespace, check_name(name, "path name"))
-    return Target(f"{namespace}/{name}", token)
+    return Target(f"{namespace}/{check_name(name, 'path name')}", token, partial(open_repo, pot, namespace, name))
 
 
 WritableRepo = Annotated[Target, Depends(writable)]
@@ -74,14 +75,15 @@ async def arrived_file(
     content_range: ContentRange = None,
 ) -> Arrival:
     """The body, in its blob."""
-    return await take_in(request, pot, target.token, announced_sha256(header, query), partial(check_file, path))
+    announced, check = announced_sha256(header, query), partial(check_file, path)
+    return await take_in(request, pot, target.token, announced, check, admit=target.admit)
 
 
 async def arrived_blob(
     request: Request, pot: Pot, target: WritableRepo, sha256: str, content_range: ContentRange = None
 ) -> Arrival:
     """The body, in the blob that the path names."""
-    return await take_in(request, pot, target.token, check_sha256(sha256, "path sha256"))
+    return await take_in(request, pot, target.token, check_sha256(sha256, "path sha256"), admit=target.admit)
 
 
 @router.put(
@@ -136,6 +138,7 @@ async def stored(arrival: Annotated[Arrival, Depends(arrived_blob)], response: R
 @router.get("/uploads/{sha256}", summary="How far is an upload in parts")
 def upload(pot: Pot, target: WritableRepo, sha256: str) -> Received:
     """Bytes received of the caller's own upload; the whole size when the blob is here and the caller's to read."""
+    target.admit()
     digest = check_sha256(sha256, "path sha256")
     return Received(sha256=digest, received=received_so_far(pot, target.token, digest))
 

@@ -48,8 +48,15 @@ class Span:
     total: int
 
 
+Admit = Callable[[], object]
+
+
 def unchecked(path: Path) -> None:
     """Any file will do."""
+
+
+def anybody() -> None:
+    """Whoever has come this far."""
 
 
 async def take_in(
@@ -59,19 +66,26 @@ async def take_in(
     sha256: str | None,
     check: Check = unchecked,
     size: int | None = None,
+    admit: Admit = anybody,
 ) -> Arrival:
     """Stream the body into a blob that `owner` may then commit; `check` sees the complete file before it is one.
 
-    `size` is what the whole must have, where that is known. Raises TooLargeError, FileError for another hash or length
-    than announced, ConflictError for a part that does not follow the one before. What breaks off leaves nothing, except
-    parts, which wait for the next.
+    `size` is what the whole must have, where that is known. `admit` may ask the database and refuses before a byte is
+    kept, of a large body before it is read. Raises TooLargeError, FileError for another hash or length than announced,
+    ConflictError for a part that does not follow the one before. What breaks off leaves nothing, except parts, which
+    wait for the next.
     """
     refuse_encoding(request)
     span = content_span(request.headers)
     limit = pot.settings.max_file_bytes if size is None else size
     check_limit(span.total if span else declared_length(request) or 0, limit)
+    length = declared_length(request) if size is None else size
+    if span is None and length is not None and length <= PIECE_BYTES:
+        body = await read_limited(request, min(limit, PIECE_BYTES))
+        return await run_in_threadpool(_keep_small, pot, owner, body, sha256, length, check, admit)
+    await run_in_threadpool(admit)
     if span is None:
-        return await _whole(request, pot, owner, sha256, limit, check, size)
+        return await _streamed(request, pot, owner, sha256, limit, check, length)
     if sha256 is None:
         raise InputError(
             "an upload in parts needs its sha256", where="header X-Content-SHA256", expected="64 hex digits"
@@ -137,13 +151,9 @@ def content_span(headers: Mapping[str, str]) -> Span | None:
     return Span(first, last + 1, total)
 
 
-async def _whole(
-    request: Request, pot: Services, owner: Token, sha256: str | None, limit: int, check: Check, expected: int | None
+async def _streamed(
+    request: Request, pot: Services, owner: Token, sha256: str | None, limit: int, check: Check, length: int | None
 ) -> Arrival:
-    length = declared_length(request) if expected is None else expected
-    if length is not None and length <= PIECE_BYTES:
-        body = await read_limited(request, min(limit, PIECE_BYTES))
-        return await run_in_threadpool(_keep_small, pot, owner, body, sha256, length, check)
     with await run_in_threadpool(pot.blobs.open_upload, sha256, length) as upload:
         await pour(request, upload.write, 0, limit)
         found, size = await run_in_threadpool(upload.finish, check, _announcing(pot, owner))
@@ -151,8 +161,11 @@ async def _whole(
     return Arrival(found, size, size, is_checked=True)
 
 
-def _keep_small(pot: Services, owner: Token, body: bytes, announced: str | None, length: int, check: Check) -> Arrival:
+def _keep_small(
+    pot: Services, owner: Token, body: bytes, announced: str | None, length: int, check: Check, admit: Admit
+) -> Arrival:
     """A body that was read whole. Bytes that are here, and that nobody wants to look at, are not written again."""
+    admit()
     digest = hashlib.sha256(body).hexdigest()
     is_as_announced = announced in (None, digest) and len(body) == length
     if is_as_announced and check is unchecked and pot.store.promise_blob(digest, owner) and pot.blobs.exists(digest):

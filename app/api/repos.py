@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import Reader, Writer, check_write, readable_repo
 from app.api.bodies import Body, body_of, documented
@@ -183,7 +184,7 @@ def missing(
 
 
 @router.post("/{namespace}/{name}/commits", status_code=201, summary="Commit several files", **documented(CommitWish))
-def committed(
+async def committed(
     token: Writer,
     pot: Pot,
     namespace: str,
@@ -193,17 +194,20 @@ def committed(
 ) -> CommitShape:
     """All of them or none. The bytes are sent before, to `blobs/{sha256}`. 200 with the head when nothing changes."""
     check_write(token, check_name(namespace, "path namespace"))
-    check_name(name, "path name")
+    full_name = f"{namespace}/{check_name(name, 'path name')}"
+    commit, is_new = await run_in_threadpool(_commit_wish, pot, token, full_name, wish)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/repos/{full_name}?revision={commit.id}"
+    return commit
+
+
+def _commit_wish(pot: Services, token: Token, full_name: str, wish: CommitWish) -> tuple[CommitShape, bool]:
     branch = check_revision(wish.branch, "branch")
     changes = _changes(pot, token, wish)
     for path, entry in changes.items():
         if entry is not None:
             check_file(path, pot.blobs.local_path(entry.sha256))
-    full_name = f"{namespace}/{name}"
-    repo, commit, is_new = commit_files(pot, token, full_name, changes, wish.message, wish.parent, branch)
-    response.status_code = 201 if is_new else 200
-    response.headers["Location"] = f"/v1/repos/{repo.full_name}?revision={commit.id}"
-    return commit
+    return commit_files(pot, token, full_name, changes, wish.message, wish.parent, branch)[1:]
 
 
 def commit_files(
