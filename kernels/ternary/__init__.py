@@ -15,10 +15,21 @@ from kernels.checks import FLOAT32, Floats, check_array, check_choice, output
 from kernels.storage import storage_dtype
 from kernels.stored_elements import KINDS, Stored
 from kernels.ternary import cpu
-from kernels.ternary.planes import Planes, plane_bytes, table_of
+from kernels.ternary.planes import Places, Planes, plane_bytes, table_of
 from kernels.trim_elect.choices import ELECTS, HOWS, Elect, How
 
-__all__ = ["Planes", "Tally", "pack", "plane_bytes", "signed_election", "signed_sum", "tally", "ternarize", "unpack"]
+__all__ = [
+    "Places",
+    "Planes",
+    "Tally",
+    "pack",
+    "plane_bytes",
+    "signed_election",
+    "signed_sum",
+    "tally",
+    "ternarize",
+    "unpack",
+]
 
 LEAST = float(np.finfo(np.float32).smallest_subnormal)
 
@@ -65,7 +76,7 @@ def tally(planes: Planes) -> Tally:
 
 def signed_sum(
     base: Stored,
-    experts: Sequence[Planes],
+    experts: Sequence[Planes] | Places,
     values: Floats,
     coefficients: Floats,
     label: str,
@@ -77,9 +88,9 @@ def signed_sum(
     `base` is a raw array and the label of its dtype, as in `kernels.storage`; at least one expert. Experts in order,
     every operation rounded to float32.
     """
-    _check(base, experts, values, coefficients)
+    table = table_of(experts, base[0].size)
+    _check(base, table, values, coefficients)
     out = output("out", out, storage_dtype(label), base[0].shape)
-    table = table_of(experts, out.size)
     factor = np.float32(1.0 if scale is None else scale)
     cpu.signed_sum(
         table, values, coefficients, *_place(base), factor, scale is not None, *_place((out, label)), out.size
@@ -89,7 +100,7 @@ def signed_sum(
 
 def signed_election(
     base: Stored,
-    experts: Sequence[Planes],
+    experts: Sequence[Planes] | Places,
     values: Floats,
     weights: Floats,
     label: str,
@@ -100,24 +111,24 @@ def signed_election(
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """narrow(base + scale · `kernels.trim_elect.trim_elect` of the untrimmed experts): `how` max is not for it."""
-    _check(base, experts, values, weights)
+    table = table_of(experts, base[0].size)
+    _check(base, table, values, weights)
     check_choice("how", how, HOWS[:3])
     check_choice("elect", elect, ELECTS)
     out = output("out", out, storage_dtype(label), base[0].shape)
     choices = HOWS.index(how), ELECTS.index(elect), np.float32(zero_vote_sign)
-    table = table_of(experts, out.size)
     cpu.signed_election(
         table, values, weights, *choices, *_place(base), np.float32(scale), *_place((out, label)), out.size
     )
     return out
 
 
-def _check(base: Stored, experts: Sequence[Planes], values: Floats, weights: Floats) -> None:
+def _check(base: Stored, table: NDArray[np.uint64], values: Floats, weights: Floats) -> None:
     check_array("base", base[0], storage_dtype(base[1]), (None,))
-    if len(experts) == 0:
+    if len(table) == 0:
         raise ValueError("experts: found none, expected at least 1")
-    check_array("values", values, FLOAT32, (len(experts),))
-    check_array("weights", weights, FLOAT32, (len(experts),))
+    check_array("values", values, FLOAT32, (len(table),))
+    check_array("weights", weights, FLOAT32, (len(table),))
 
 
 def _place(stored: Stored) -> tuple[int, int]:

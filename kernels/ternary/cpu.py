@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from kernels.bits import float_of_bits
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined
-from kernels.stored_elements import load, save
+from kernels.stored_elements import BFLOAT16, load, save
+from kernels.ternary.sums import (
+    BLOCK,
+    ENTRY,
+    add_bfloat16,
+    add_float32,
+    add_weights_bfloat16,
+    add_weights_float32,
+)
 from kernels.ternary.vectors import WORD, add, mark, pick, words_at
 
 STRETCH = 2048
@@ -110,26 +118,53 @@ def _ones(word: Any) -> Any:
 
 
 @inlined
-def _add_up(table: Any, values: Any, coefficients: Any, at: Any, words: Any, own: Any, total: Any) -> None:
-    for expert in range(coefficients.size):
-        weight = coefficients[expert]
-        planes = _planes(table[expert], at, words, own)
-        _put(total, planes, words, weight * values[expert], weight * ZERO, expert == 0)
+def _whole_planes(table: Any, at: Any, words: Any, own: Any, places: Any) -> None:
+    """Where the planes of a run of whole words are: in the file, or in `own` where they begin within a word."""
+    for expert in range(places.shape[0]):
+        planes = _planes(table[expert], at, words, own[expert])
+        places[expert, 0], places[expert, 1] = planes[0], planes[1]
 
 
 @inlined
-def _add_up_weights(
-    table: Any, values: Any, coefficients: Any, at: Any, words: Any, own: Any, base: Any, part: Any, total: Any
-) -> None:
-    for expert in range(coefficients.size):
-        weight = coefficients[expert]
-        _put(part, _planes(table[expert], at, words, own), words, values[expert], ZERO, True)
-        if expert == 0:
-            for i in range(total.size):
-                total[i] = weight * (part[i] + base[i])
-        else:
-            for i in range(total.size):
-                total[i] = total[i] + weight * (part[i] + base[i])
+def _padded_planes(table: Any, at: Any, count: Any, own: Any, places: Any) -> None:
+    """The planes of fewer elements than a block has, with room behind them to read."""
+    words = (count + WORD - 1) // WORD
+    for expert in range(places.shape[0]):
+        planes = _planes(table[expert], at, words, own[expert])
+        for sign in range(2):
+            row = own[expert, sign]
+            row[:words] = words_at(planes[sign], words)
+            places[expert, sign] = np.uint64(row.ctypes.data)
+
+
+@inlined
+def _entries(values: Any, coefficients: Any, is_delta: Any) -> Any:
+    """What +, − and 0 add of each expert, and what they are to be multiplied by."""
+    entries = np.empty((values.size, ENTRY), np.float32)
+    for expert in range(values.size):
+        weight = coefficients[expert] if is_delta else ONE
+        plus = weight * values[expert]
+        entries[expert, 0], entries[expert, 1], entries[expert, 2] = plus, -plus, weight * ZERO
+        entries[expert, 3] = coefficients[expert]
+    return entries
+
+
+@inlined
+def _sum_rows(places: Any, entries: Any, row: Any, scale: Any, is_delta: Any) -> None:
+    """Base elements that become those of the result."""
+    address, blocks = np.uint64(row.ctypes.data), row.size // BLOCK
+    if is_delta:
+        add_float32(places, entries, address, address, scale, blocks)
+    else:
+        add_weights_float32(places, entries, address, address, scale, blocks)
+
+
+@inlined
+def _sum_bfloat16(places: Any, entries: Any, base: Any, out: Any, scale: Any, blocks: Any, is_delta: Any) -> None:
+    if is_delta:
+        add_bfloat16(places, entries, np.uint64(base), np.uint64(out), scale, blocks)
+    else:
+        add_weights_bfloat16(places, entries, np.uint64(base), np.uint64(out), scale, blocks)
 
 
 @compiled
@@ -146,19 +181,24 @@ def signed_sum(
     size: int,
 ) -> None:
     """A stretch of the sum at a time, put on the base; `is_delta` says which of the two sums it is."""
-    own, room = np.empty((2, WORDS), np.uint64), np.empty((3, STRETCH), np.float32)
-    widened, part, total = room[0], room[1], room[2]
-    for at in range(0, size, STRETCH):
-        length = min(STRETCH, size - at)
-        words = (length + WORD - 1) // WORD
-        load(base, base_kind, at, widened[:length])
-        if is_delta:
-            _add_up(table, values, coefficients, at, words, own, total)
-            for i in range(length):
-                total[i] = widened[i] + scale * total[i]
+    own, places = np.empty((values.size, 2, WORDS), np.uint64), np.empty((values.size, 2), np.uint64)
+    entries, row = _entries(values, coefficients, is_delta), np.zeros(STRETCH, np.float32)
+    is_bfloat16, whole = base_kind == BFLOAT16 and out_kind == BFLOAT16, size // BLOCK * BLOCK
+    for at in range(0, whole, STRETCH):
+        length = min(STRETCH, whole - at)
+        _whole_planes(table, at, length // WORD, own, places)
+        if is_bfloat16:
+            _sum_bfloat16(places, entries, base + 2 * at, out + 2 * at, scale, length // BLOCK, is_delta)
         else:
-            _add_up_weights(table, values, coefficients, at, words, own, widened, part, total)
-        save(total[:length], out, out_kind, at)
+            load(base, base_kind, at, row[:length])
+            _sum_rows(places, entries, row[:length], scale, is_delta)
+            save(row[:length], out, out_kind, at)
+    if whole < size:
+        rest = row[: size - whole]
+        load(base, base_kind, whole, rest)
+        _padded_planes(table, whole, rest.size, own, places)
+        _sum_rows(places, entries, row[:BLOCK], scale, is_delta)
+        save(rest, out, out_kind, whole)
 
 
 @inlined

@@ -49,7 +49,6 @@ class Delta(Protocol):
     def open(self) -> Loader: ...
 
 
-@runtime_checkable
 class ReadsWhole(Protocol):
     """A delta whose loader may be given whole rows only, as `merge_core.tensors.row_size` counts, or all of them."""
 
@@ -59,7 +58,8 @@ class ReadsWhole(Protocol):
 
 def reads_of(delta: Delta) -> Reads:
     """What a chunk of this delta holds whole; an element may stand alone unless the delta says otherwise."""
-    return delta.reads if isinstance(delta, ReadsWhole) else "element"
+    reads: Reads = getattr(delta, "reads", "element")  # asked for each chunk, and isinstance of a protocol is slow
+    return reads
 
 
 @runtime_checkable

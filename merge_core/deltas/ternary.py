@@ -69,6 +69,11 @@ class TernaryLoader:
         self.value = np.float32(delta.value)
         self._planes: HotPlanes | ColdPlanes = HotPlanes(delta) if delta.form == "hot" else ColdPlanes(delta)
 
+    @property
+    def whole(self) -> Planes | None:
+        """The bitplanes of the whole tensor, where they need no decoding."""
+        return self._planes.whole if isinstance(self._planes, HotPlanes) else None
+
     def planes(self, start: int, size: int) -> Planes:
         """The bitplanes of a chunk, valid until the next call. Raises FileError for a broken block."""
         return self._planes.read(start, size)
@@ -87,10 +92,10 @@ class HotPlanes:
     """Bitplanes as they lie in the file."""
 
     def __init__(self, delta: Ternary) -> None:
-        self._whole = Planes(delta.parts[0].data, delta.parts[1].data)
+        self.whole = Planes(delta.parts[0].data, delta.parts[1].data)
 
     def read(self, start: int, size: int) -> Planes:
-        return self._whole._replace(start=start)
+        return self.whole._replace(start=start)
 
 
 class ColdPlanes:

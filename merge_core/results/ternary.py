@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.kth_magnitude import UNCUT
-from kernels.ternary import Planes, plane_bytes, signed_election, signed_sum
+from kernels.ternary import Places, Planes, plane_bytes, signed_election, signed_sum
 from merge_core.deltas import Absent, TernaryLoader
 from merge_core.methods import Method, State, Weights
 from merge_core.methods.ties import Ties, Trim
@@ -24,6 +24,8 @@ from merge_core.windows import Window
 Read = Callable[[int, int], Planes]
 """The bitplanes of a chunk by its start and size."""
 
+Experts = Sequence[Planes] | Places
+
 
 @dataclass(frozen=True, slots=True)
 class TernaryResult:
@@ -31,14 +33,13 @@ class TernaryResult:
 
     merge: Merge
     base: Window
-    experts: Sequence[Read]
-    combine: Callable[[tuple[NDArray[Any], str], list[Planes], NDArray[Any]], NDArray[Any]]
+    experts: Callable[[int, int], Experts]
+    combine: Callable[[tuple[NDArray[Any], str], Experts, NDArray[Any]], NDArray[Any]]
     room: NDArray[Any]
 
     def stored(self, start: int, size: int) -> NDArray[Any]:
         """As `Reader.stored`, to the bit."""
-        planes = [read(start, size) for read in self.experts]
-        return self.combine(self.base.stored(start, size), planes, self.room[:size])
+        return self.combine(self.base.stored(start, size), self.experts(start, size), self.room[:size])
 
 
 def result(ready: Ready) -> TernaryResult | None:
@@ -54,29 +55,38 @@ def result(ready: Ready) -> TernaryResult | None:
     combine = _sum(ready, values) or _election(merge, ready.weights, ready.state, values)
     if combine is None:
         return None
-    nothing = np.zeros(plane_bytes(ready.elements), dtype=np.uint8)
-    experts = [
-        loader.planes if isinstance(loader, TernaryLoader) else lambda start, size: Planes(nothing, nothing)
-        for loader in loaders
-    ]
     base = Window(merge.base, ready.elements, surveyed=merge.method.rounds > 0)
-    return TernaryResult(merge, base, _trimmed(experts, ready.state), combine, ready.room())
+    return TernaryResult(merge, base, _experts(ready, _cuts(ready.state)), combine, ready.room())
 
 
-def _trimmed(experts: list[Read], state: State) -> list[Read]:
-    """The experts as far as a trim keeps them: to the last of equal entries."""
+def _cuts(state: State) -> list[int]:
+    """The last of equal entries that a trim keeps of each expert, if it leaves out any."""
     if not isinstance(state, Trim):
-        return experts
+        return []
     cuts = state.searches[0].fixed
     assert cuts is not None, "an election of bitplanes is settled"
-    return [
-        read if cut == UNCUT else partial(_read_to, read, int(cut)) for read, cut in zip(experts, cuts, strict=True)
+    return [] if (cuts == UNCUT).all() else list(map(int, cuts))
+
+
+def _experts(ready: Ready, cuts: list[int]) -> Callable[[int, int], Experts]:
+    """What reads a chunk of every expert. Planes that lie in files are checked once, which takes a while."""
+    wholes = [loader.whole for loader in ready.loaders if isinstance(loader, TernaryLoader)]
+    found = [whole for whole in wholes if whole is not None]
+    if len(found) == len(ready.loaders) and not cuts:
+        places = Places.of(found)
+        return lambda start, size: places.moved(start)
+    nothing = np.zeros(plane_bytes(ready.elements), dtype=np.uint8)
+    reads: list[Read] = [
+        loader.planes if isinstance(loader, TernaryLoader) else lambda start, size: Planes(nothing, nothing)
+        for loader in ready.loaders
     ]
+    kept = [partial(_read_to, read, cut) for read, cut in zip(reads, cuts, strict=True)] if cuts else reads
+    return lambda start, size: [read(start, size) for read in kept]
 
 
 def _read_to(read: Read, cut: int, start: int, size: int) -> Planes:
     planes = read(start, size)
-    if start + size <= cut + 1:
+    if cut == UNCUT or start + size <= cut + 1:
         return planes
     first, lead = divmod(planes.start, 8)
     end, lead_bit = divmod(lead + max(cut + 1 - start, 0), 8)
