@@ -60,6 +60,7 @@ def _store(builder: Any, value: Any, pointer: Any) -> None:
 
 
 _add_tile = _add_product(TILE, WIDE)
+_add_pair = _add_product(2, WIDE)
 _add_wide = _add_product(1, WIDE)
 _add_narrow = _add_product(1, NARROW)
 _add_one = _add_product(1, 1)
@@ -92,6 +93,17 @@ def _add_rows(base: Any, out: Any, at: Any, factors: Any, row: Any, down: Any, l
 
 
 @inlined
+def _add_two(base: Any, out: Any, at: Any, factors: Any, row: Any, down: Any, lo: Any, hi: Any) -> None:
+    """The same for two rows: one alone waits for each sum before the next."""
+    columns, j = down.shape[1], lo
+    while j + WIDE <= hi:
+        _add_pair(base, out, at + j, factors, row, down, j)
+        j += WIDE
+    for below in range(2):
+        _add_run(base, out, at + below * columns, factors, row + below, down, j, hi)
+
+
+@inlined
 def _add(base: Any, out: Any, columns: Any, start: Any, up: Any, down: Any, scale: Any) -> None:
     stop = start + out.size
     first, last = start // columns, (stop - 1) // columns
@@ -104,6 +116,9 @@ def _add(base: Any, out: Any, columns: Any, start: Any, up: Any, down: Any, scal
             if at >= 0 and (row + TILE) * columns <= stop:
                 _add_rows(base, out, at, scaled, row - first, down, left, right)
                 row += TILE
+            elif at >= 0 and (row + 2) * columns <= stop:
+                _add_two(base, out, at, scaled, row - first, down, left, right)
+                row += 2
             else:
                 lo, hi = max(left, -at), min(right, stop - row * columns)
                 _add_run(base, out, at, scaled, row - first, down, lo, hi)
