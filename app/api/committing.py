@@ -24,6 +24,13 @@ def commit_changes(
     return commit, job is not None
 
 
+def commit_first(pot: Services, token: Token, namespace: str, name: str, changes: Changes, message: str) -> Commit:
+    """The same in a repo that is made for it. Raises ConflictError when there is one by now."""
+    commit, job = pot.store.publish_first(namespace, name, changes, message, token)
+    pot.jobs.enqueue_all([job])
+    return commit
+
+
 def propose_changes(
     pot: Services, token: Token, repo: Repo, changes: Changes, message: str, start: str
 ) -> tuple[Ref, Commit]:

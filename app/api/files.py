@@ -114,9 +114,9 @@ def published(
     if not arrival.is_checked:
         check_file(path, pot.blobs.local_path(arrival.sha256))
     changes: dict[str, FileEntry | None] = {path: FileEntry(path, arrival.sha256, arrival.size)}
-    repo, commit, is_new = commit_files(pot, target.token, target.full_name, changes, message or f"Upload {path}")
+    commit, is_new = commit_files(pot, target.token, target.full_name, changes, message or f"Upload {path}")
     response.status_code = 201 if is_new else 200
-    response.headers["Location"] = f"/v1/repos/{repo.full_name}"
+    response.headers["Location"] = f"/v1/repos/{target.full_name}"
     return Written(path=path, sha256=arrival.sha256, size=arrival.size, commit=commit.id)
 
 

@@ -1,5 +1,6 @@
 """Repos and their commits: list, look, create, delete, and commit several files at once."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -8,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import Reader, Writer, check_write, readable_repo
 from app.api.bodies import Body, body_of, documented
-from app.api.committing import commit_changes, own_entry, refuse_computed
+from app.api.committing import commit_changes, commit_first, own_entry, refuse_computed
 from app.api.paging import Cursor, Limit
 from app.api.services import Pot, Services
 from app.api.shapes import (
@@ -207,7 +208,7 @@ def _commit_wish(pot: Services, token: Token, full_name: str, wish: CommitWish) 
     for path, entry in changes.items():
         if entry is not None:
             check_file(path, pot.blobs.local_path(entry.sha256))
-    return commit_files(pot, token, full_name, changes, wish.message, wish.parent, branch)[1:]
+    return commit_files(pot, token, full_name, changes, wish.message, wish.parent, branch)
 
 
 def commit_files(
@@ -218,21 +219,22 @@ def commit_files(
     message: str,
     parent: str | None = None,
     branch: str = MAIN,
-) -> tuple[Repo, CommitShape, bool]:
-    """Commit and have it looked at; creates the repo. The last part is False when the commit was there before."""
-    repo = _writable(pot, full_name, changes, parent, branch)
-    commit, is_new = commit_changes(pot, token, repo, changes, message, parent, branch)
-    return repo, CommitShape.of(commit), is_new
-
-
-def _writable(
-    pot: Services, full_name: str, changes: dict[str, FileEntry | None], parent: str | None, branch: str
-) -> Repo:
-    """The repo to commit to; one is only created for a commit that can succeed."""
+) -> tuple[CommitShape, bool]:
+    """Commit and have it looked at; creates the repo. The second part is False when the commit was there before."""
     namespace, name = full_name.split("/")
     repo = open_repo(pot, namespace, name)
-    if repo is not None:
-        return repo
+    if repo is None:
+        _check_first(full_name, changes, parent, branch)
+        with suppress(ConflictError):  # somebody was faster
+            return CommitShape.of(commit_first(pot, token, namespace, name, changes, message)), True
+        repo = pot.store.require_repo(full_name)
+        refuse_computed(repo)
+    commit, is_new = commit_changes(pot, token, repo, changes, message, parent, branch)
+    return CommitShape.of(commit), is_new
+
+
+def _check_first(full_name: str, changes: dict[str, FileEntry | None], parent: str | None, branch: str) -> None:
+    """Raises what speaks against a commit to a repo that is not there yet."""
     absent = next((path for path, entry in changes.items() if entry is None), None)
     if absent is not None:
         raise NotFoundError("no such file to delete", where=absent, found=f"no repo '{full_name}'")
@@ -240,7 +242,6 @@ def _writable(
         raise StaleParentError("the repo has no commits yet", where="parent", found=parent, expected="no parent")
     if branch_ref(branch) != MAIN_REF:
         raise NotFoundError("no such branch", where="branch", found=branch, expected=f"'{MAIN}': the repo is new")
-    return pot.store.ensure_repo(namespace, name, lasting=False)
 
 
 def open_repo(pot: Services, namespace: str, name: str) -> Repo | None:

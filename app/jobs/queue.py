@@ -61,6 +61,7 @@ class Jobs:
     def __init__(self, settings: Settings, store: Store, connection: Redis | None = None) -> None:
         self._store = store
         self._redis = connection or connect(settings)
+        self._queues = {name: Queue(name, connection=self._redis, serializer=JSONSerializer) for name in QUEUES}
 
     def submit_composition(self, composition: Composition) -> Job:
         """Queue the shards and, after them, the finaliser, whose job this returns. Harmless when it is under way."""
@@ -170,7 +171,7 @@ class Jobs:
 
     def queue(self, name: str) -> Queue:
         """One of QUEUES."""
-        return Queue(name, connection=self._redis, serializer=JSONSerializer)
+        return self._queues[name]
 
     def ping(self) -> None:
         """Raises RedisError when the queue is away."""

@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 BUSY_TIMEOUT_MS = 30_000
 WRITES = "stockpot_writes"
 LASTING = "stockpot_lasting"
+SYNCHRONOUS = "stockpot_synchronous"
 
 
 class Database:
@@ -92,5 +93,11 @@ def _prepare(connection: Any, _record: object) -> None:
 def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     if options.get(WRITES, False):
-        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if options.get(LASTING, True) else 'NORMAL'}")
+        _synchronise(connection, "FULL" if options.get(LASTING, True) else "NORMAL")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITES, False) else "BEGIN")
+
+
+def _synchronise(connection: Connection, how: str) -> None:
+    if connection.info.get(SYNCHRONOUS) != how:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {how}")
+        connection.info[SYNCHRONOUS] = how

@@ -1,14 +1,18 @@
 """A commit of what was sent, and the look at it: both or neither, whenever the process ends."""
 
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
 from app.store.blob_records import settle_pending
 from app.store.commits import write_commit
 from app.store.compositions import INGEST
 from app.store.job_rows import insert_job
 from app.store.records import Commit, Job, Repo, Token
-from app.store.repos import locked_repo
+from app.store.repos import insert_repo, locked_repo
 from app.store.revisions import MAIN, branch_ref, tip_of
 from app.store.subject import Subject
 from app.store.trees import Changes
+from merge_core.errors import ConflictError
 
 
 class Publishing(Subject):
@@ -21,13 +25,31 @@ class Publishing(Subject):
 
         Raises what `commit` does.
         """
-        sent = [entry.sha256 for entry in changes.values() if entry is not None]
         with self._database.write() as connection:
-            named = locked_repo(connection, repo.id).full_name
-            before = tip_of(connection, repo, branch_ref(branch))
+            locked = locked_repo(connection, repo.id)
+            before = tip_of(connection, locked, branch_ref(branch))
             commit = write_commit(connection, repo.id, changes, message, owner.name, parent=parent, branch=branch)
-            settle_pending(connection, sent, owner)
-            if commit.id == before:
-                return commit, None
-            payload = {"repo": named, "commit": commit.id}
-            return commit, insert_job(connection, INGEST, f"{named}@{commit.id}", named, payload)
+            settle_pending(connection, _sent(changes), owner)
+            return commit, None if commit.id == before else _look_at(connection, locked, commit)
+
+    def publish_first(
+        self, namespace: str, name: str, changes: Changes, message: str, owner: Token
+    ) -> tuple[Commit, Job]:
+        """The same to a public repo that is made for it. Raises ConflictError when the name is taken."""
+        try:
+            with self._database.write() as connection:
+                repo = insert_repo(connection, namespace, name, private=False, kind="files")
+                commit = write_commit(connection, repo.id, changes, message, owner.name)
+                settle_pending(connection, _sent(changes), owner)
+                return commit, _look_at(connection, repo, commit)
+        except IntegrityError:
+            raise ConflictError("this name is taken", where="repo", found=f"{namespace}/{name}") from None
+
+
+def _sent(changes: Changes) -> list[str]:
+    return [entry.sha256 for entry in changes.values() if entry is not None]
+
+
+def _look_at(connection: Connection, repo: Repo, commit: Commit) -> Job:
+    payload = {"repo": repo.full_name, "commit": commit.id}
+    return insert_job(connection, INGEST, f"{repo.full_name}@{commit.id}", repo.full_name, payload)

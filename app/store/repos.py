@@ -20,26 +20,21 @@ _ADDED = insert(repos).returning(repos)
 class RepoRecords(Subject):
     """Repos by name."""
 
-    def create_repo(
-        self, namespace: str, name: str, private: bool = False, kind: RepoKind = "files", *, lasting: bool = True
-    ) -> Repo:
+    def create_repo(self, namespace: str, name: str, private: bool = False, kind: RepoKind = "files") -> Repo:
         """A repo without commits. Raises ConflictError when the name is taken."""
         try:
-            with self._database.write(lasting=lasting) as connection:
+            with self._database.write() as connection:
                 return insert_repo(connection, namespace, name, private, kind)
         except IntegrityError:
             raise ConflictError("this name is taken", where="repo", found=f"{namespace}/{name}") from None
 
-    def ensure_repo(self, namespace: str, name: str, private: bool = False, *, lasting: bool = True) -> Repo:
-        """The repo of this name, made when there is none; an existing one keeps its visibility.
-
-        Not `lasting` before a commit to it that is: see `Database.write`.
-        """
+    def ensure_repo(self, namespace: str, name: str, private: bool = False) -> Repo:
+        """The repo of this name, made when there is none; an existing one keeps its visibility."""
         found = self.get_repo(namespace, name)
         if found:
             return found
         try:
-            return self.create_repo(namespace, name, private, lasting=lasting)
+            return self.create_repo(namespace, name, private)
         except ConflictError:  # somebody was faster
             return self.require_repo(f"{namespace}/{name}")
 

@@ -1,5 +1,6 @@
 """Uploads in parts, commits of several files, and whose bytes are whose."""
 
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import httpx
@@ -93,6 +94,17 @@ def test_several_files_become_one_commit(client: httpx.Client) -> None:
     assert client.get(f"{REPO}/files").json() == {"commit": made.json()["id"], "files": files}
     again = client.post(f"{REPO}/commits", json={"message": "All", "files": named})
     assert (again.status_code, again.json()["id"]) == (200, made.json()["id"])
+
+
+def test_first_commits_of_one_repo_at_once_all_come_in(client: httpx.Client) -> None:
+    client.put(f"{REPO}/blobs/{DIGEST}", content=BODY)
+
+    def commit(number: int) -> int:
+        return client.post(f"{REPO}/commits", json={"files": [{"path": f"{number}.bin", "sha256": DIGEST}]}).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(commit, range(8))) == {201}
+    assert len(client.get(f"{REPO}/files").json()["files"]) == 8
 
 
 def test_a_stale_parent_is_a_conflict(client: httpx.Client) -> None:

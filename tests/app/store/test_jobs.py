@@ -1,9 +1,11 @@
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from app.store.job_rows import LeaseLostError
 from app.store.jobs import MOST_CRASHES
-from app.store.records import EVERYBODY, Composition, FileEntry, Job
+from app.store.records import EVERYBODY, Composition, FileEntry, Job, Token
 from app.store.store import Store
+from app.store.subject import now
 from merge_core.errors import ConflictError, InputError, NotFoundError
 from tests.app.store.conftest import keep
 
@@ -80,11 +82,13 @@ def test_what_waits_is_taken_up_once_when_nobody_is_to_be_taken_over(store: Stor
 
 
 def test_a_commit_that_need_not_last_is_seen_and_rolled_back_like_any(store: Store) -> None:
-    repo = store.ensure_repo("team", "math", lasting=False)
-    assert store.get_repo("team", "math") == repo
-    with pytest.raises(ConflictError):
-        store.create_repo("team", "math", lasting=False)
-    assert store.create_repo("team", "code")
+    here, absent = "1" * 64, "2" * 64
+    owner = Token("1", "ci", frozenset({"write"}), frozenset({"ci"}), now())
+    store.record_blob(here, 5)
+    assert store.blob_size(here) == 5
+    with pytest.raises(IntegrityError):
+        store.promise_blobs([here, absent], owner)
+    assert not store.may_read_blob(owner, here)
 
 
 def test_a_requeue_voids_the_lease(store: Store) -> None:
