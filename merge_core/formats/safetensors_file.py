@@ -30,7 +30,11 @@ def read_header(path: Path, file: str | None = None) -> Header:
 def open_tensors(path: Path, file: str | None = None) -> Mapping[str, StoredTensor]:
     """Every tensor of the file by name, in file order, as views of its mapping."""
     name = file or path.name
-    header = read_header(path, name)
+    return view_tensors(read_header(path, name), path, name)
+
+
+def view_tensors(header: Header, path: Path, name: str) -> Mapping[str, StoredTensor]:
+    """The tensors of a file whose header has been read."""
     data, inode = _map(path) if header.entries else (np.empty(0, dtype=np.uint8), None)
     return MappingProxyType(
         {

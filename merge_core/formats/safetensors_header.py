@@ -109,7 +109,7 @@ def _check_metadata(metadata: object, file: str) -> dict[str, str]:
 
 
 def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check_entry(name: str, claim: object, data_start: int, file: str) -> Entry:

@@ -22,7 +22,7 @@ from merge_core.errors import FileError
 from merge_core.formats.artefact import Artefact
 from merge_core.formats.patch import read_shape
 from merge_core.formats.peft_config import CONFIG
-from merge_core.formats.safetensors_file import open_tensors, read_header
+from merge_core.formats.safetensors_file import read_header, view_tensors
 from merge_core.formats.safetensors_header import without_duplicates
 from merge_core.sources import FileTree
 from merge_core.stored import StoredTensor
@@ -34,6 +34,8 @@ METADATA = "stockpot.ternary"
 VERSION = 1
 COUNTING = 2
 """Threads that count entries: it takes as long as reading the file does."""
+COUNTED = 12
+"""Tensors that a thread counts in one go."""
 CHECKED = 1 << 20
 """Elements whose blocks are decoded at a time when a file is checked."""
 PARTS: Mapping[Form, tuple[str, str]] = {"hot": (".positive", ".negative"), "cold": (".sizes", ".blocks")}
@@ -112,15 +114,15 @@ def facts(contents: Contents) -> dict[str, object]:
 
 def open_ternary(files: FileTree) -> Contents:
     """The file, checked as far as it can be without decoding blocks."""
-    form, of, entries = _read_metadata(read_header(files[FILE], FILE).metadata)
-    tensors = open_tensors(files[FILE], FILE)
+    header = read_header(files[FILE], FILE)
+    form, of, entries = _read_metadata(header.metadata)
+    tensors = view_tensors(header, files[FILE], FILE)
     parts = {name + ending for name in entries for ending in PARTS[form]}
     whole = {name: stored for name, stored in tensors.items() if name not in parts}
     for name in sorted(entries.keys() & whole.keys()):
         raise FileError("a tensor is there twice", where=_where(name), found="whole and ternary", expected="one")
     deltas = {name: _delta(name, entry, form, tensors) for name, entry in entries.items()}
-    with ThreadPoolExecutor(COUNTING, thread_name_prefix="ternary") as pool:
-        list(pool.map(_check_count, deltas, deltas.values()))
+    _check_counts(list(deltas.items()))
     return Contents(form, of, entries, deltas, whole)
 
 
@@ -233,6 +235,18 @@ def _delta(name: str, entry: Entry, form: Form, tensors: Mapping[str, StoredTens
             "the parts do not fit", where=_where(name), found=f"{first.spec} and {second.spec}", expected=shown
         )
     return Ternary((first, second), form, entry.value, entry.count, entry.shape)
+
+
+def _check_counts(deltas: list[tuple[str, Ternary]]) -> None:
+    """Runs of tensors at a time: handing over one alone takes as long as counting a small one."""
+    runs = [deltas[first : first + COUNTED] for first in range(0, len(deltas), COUNTED)]
+    with ThreadPoolExecutor(COUNTING, thread_name_prefix="ternary") as pool:
+        list(pool.map(_check_run, runs))
+
+
+def _check_run(deltas: list[tuple[str, Ternary]]) -> None:
+    for name, delta in deltas:
+        _check_count(name, delta)
 
 
 def _check_count(name: str, delta: Ternary) -> None:

@@ -32,8 +32,16 @@ def present(files: FileTree, stem: str) -> str | None:
     return next((stem + ending for ending in (".safetensors", ".bin") if stem + ending in files), None)
 
 
-NO_WEIGHTS = ("pytorch_diff.bin", "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", *FILES)
-"""Pickles and statistics with a meaning of their own, that are no state dict."""
+NO_WEIGHTS = (
+    "pytorch_diff.bin",
+    "training_args.bin",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "ternary.safetensors",
+    *FILES,
+)
+"""Pickles, bitplanes and statistics with a meaning of their own, that are no state dict."""
 
 
 def lone_weights(files: FileTree) -> str | None:
