@@ -7,8 +7,11 @@ https://github.com/huggingface/safetensors (Format)
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 from merge_core.errors import FileError, nearest
@@ -18,6 +21,8 @@ MOST_HEADER_BYTES = 100_000_000
 """The limit of the reference implementation."""
 MOST_MARKS = 4_000_000
 """Commas and brackets in a header: half a million tensors. 100 MB of `[],[],…` would take gigabytes to parse."""
+SMALL_HEADER_BYTES = 1 << 16
+"""An adapter's. Who takes in a small file reads it several times, and checking takes longer than all else of it."""
 MOST_NAME_LENGTH = 1024
 MOST_DIMENSIONS = 16
 MOST_ELEMENTS = 2**60
@@ -38,7 +43,7 @@ class Header:
     """What a sound header says; entries are in file order."""
 
     entries: tuple[Entry, ...]
-    metadata: dict[str, str]
+    metadata: Mapping[str, str]
 
 
 def header_length(prefix: bytes, file_size: int, file: str) -> int:
@@ -61,13 +66,21 @@ def parse_header(text: bytes, file_size: int, file: str) -> Header:
 
     Raises FileError that names the tensor, what was found and what was expected.
     """
+    parse = _parsed_lately if len(text) <= SMALL_HEADER_BYTES else _parsed
+    return parse(text, file_size, file)
+
+
+def _parsed(text: bytes, file_size: int, file: str) -> Header:
     claims = _parse_json(text, file)
     metadata = _check_metadata(claims.pop("__metadata__", {}), file)
     data_start = 8 + len(text)
     entries = [_check_entry(name, claim, data_start, file) for name, claim in claims.items()]
     entries.sort(key=lambda entry: (entry.begin, entry.end))
     _check_tiling(entries, data_start, file_size, file)
-    return Header(tuple(entries), metadata)
+    return Header(tuple(entries), MappingProxyType(metadata))
+
+
+_parsed_lately = lru_cache(maxsize=8)(_parsed)
 
 
 def _parse_json(text: bytes, file: str) -> dict[str, Any]:

@@ -211,3 +211,10 @@ def test_a_config_that_is_no_json_object_is_refused(content: bytes, found: str, 
     path.write_bytes(content)
     with pytest.raises(FileError, match=f"^config.json: .*{found}"):
         read_json(path, "config.json", most_bytes=1000 if found.startswith("2000") else 1_000_000)
+
+
+def test_a_file_that_has_changed_or_was_cut_is_read_anew(tmp_path: Path) -> None:
+    assert list(open_tensors(written(tmp_path, raw_file({"a": entry()})))) == ["a"]
+    assert list(open_tensors(written(tmp_path, raw_file({"b": entry()})))) == ["b"]
+    with pytest.raises(FileError):
+        open_tensors(written(tmp_path, raw_file({"b": entry()})[:-1]))
