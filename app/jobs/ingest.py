@@ -60,18 +60,18 @@ class Look:
 
 def ingest(work: Work) -> None:
     """Record the commit as a base, a delta, or plain files with the reason why they are no more than that."""
-    repo, commit = str(work.job.payload["repo"]), str(work.job.payload["commit"])
-    source = StoreResolve(work.store, work.blobs, EVERYBODY)(f"{repo}@{commit}")
-    of_repo = work.store.require_repo(repo)
+    repo = work.store.require_repo(str(work.job.payload["repo"]))
+    commit = work.store.require_commit(repo, str(work.job.payload["commit"]))
+    source = StoreResolve(work.store, work.blobs, EVERYBODY).source(repo, commit)
     try:
         _check(source)
         found = inspect(source.files)
-        record = _record(work, of_repo, found, _declared(work, of_repo, found, source))
-        look = Look(work, of_repo, source, record)
+        record = _record(work, repo, found, _declared(work, repo, found, source))
+        look = Look(work, repo, source, record)
         _keep(look, found.artefact)
     except FileError as error:
         found = Inspection("files", UNREADABLE, str(error), error_document(error))
-        work.store.put_delta(_record(work, of_repo, found, None))
+        work.store.put_delta(_record(work, repo, found, None))
     work.store.finish(work.job.id, work.lease.token, {"kind": found.kind, "format": found.format})
 
 

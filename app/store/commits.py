@@ -73,6 +73,11 @@ class CommitRecords(Subject):
         with self._database.read() as connection:
             return resolve(connection, repo, revision)
 
+    def require_commit(self, repo: Repo, commit_id: str) -> Commit:
+        """The commit of this id in full, or NotFoundError."""
+        with self._database.read() as connection:
+            return one_commit(connection, repo, commit_id)
+
     def tree(self, commit: Commit) -> list[FileEntry]:
         """Every file of the commit, by path."""
         with self._database.read() as connection:
@@ -139,7 +144,7 @@ def add_commit(
     before = {entry.path: entry for entry in tree_of(connection, repo.id, parent)} if parent else {}
     after = changed({} if replace_all else before, changes)
     if parent and after == before:
-        return one_commit(connection, repo.id, parent)
+        return one_commit(connection, repo, parent)
     check_tree(connection, after, changes)
     moment = now()
     identity = commit_id if commit_id and not _exists(connection, repo.id, commit_id) else None

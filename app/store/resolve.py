@@ -20,7 +20,10 @@ class StoreResolve:
 
     def __call__(self, name: str) -> Source:
         """The source pinned to its commit. Raises NotFoundError, which names what was not found and what is near."""
-        repo, commit = self.pin(name)
+        return self.source(*self.pin(name))
+
+    def source(self, repo: Repo, commit: Commit) -> Source:
+        """A commit that the caller may read."""
         entries = self._store.tree(commit)
         files = {entry.path: self._file(entry) for entry in entries}
         hashes = {entry.path: entry.sha256 for entry in entries}

@@ -57,9 +57,12 @@ def resolve(connection: Connection, repo: Repo, revision: str) -> Commit:
     raise NotFoundError(f"no such revision in '{repo.full_name}'", where="revision", found=revision, expected=known)
 
 
-def one_commit(connection: Connection, repo_id: int, commit_id: str) -> Commit:
-    """A commit that is there."""
-    return commit_of(connection.execute(_ONE, {"repo": repo_id, "commit": commit_id}).one())
+def one_commit(connection: Connection, repo: Repo, commit_id: str) -> Commit:
+    """The commit of this id in full, or NotFoundError."""
+    row = connection.execute(_ONE, {"repo": repo.id, "commit": commit_id}).one_or_none()
+    if row is None:
+        raise NotFoundError("no such commit", where="commit", found=f"{repo.full_name}@{commit_id}")
+    return commit_of(row)
 
 
 def history(connection: Connection, newest: Commit, limit: int, offset: int) -> list[Commit]:
