@@ -14,7 +14,7 @@ from merge_core.plan import chunk_elements
 from merge_core.planning.tensors import AnyBase, Merge
 from merge_core.results import Ready, Result, shortcut
 from merge_core.stored import StoredTensor
-from merge_core.windows import Window
+from merge_core.windows import Windows
 
 UNKNOWN = object()
 """The state of a run that nobody has asked for."""
@@ -101,12 +101,8 @@ class Reader:
         place = start, merge.spec.name, merge.spec.shape, merge.seed, merge.statistics_at(start, size)
         rows = self._rows[: len(self.loaders) * size].reshape(len(self.loaders), size)
         if self._windows is not None:
-            stored = [window.stored(start, size) for window in self._windows]
-            base_room = self._base[None, :size]
-            if merge.space == "delta":
-                own, *models = stored
-                return Chunk(StoredRows.of(models, own, rows), StoredRows.of([own], None, base_room), *place)
-            return Chunk(StoredRows.of(stored, None, rows), self._mapped_base(start, size), *place)
+            source, own = self._windows.rows(start, size, rows, self._base[None, :size])
+            return Chunk(source, self._mapped_base(start, size) if own is None else own, *place)
         base = self._load_base(start, size)
         for loader, row in zip(self.loaders, rows, strict=True):
             if merge.space == "delta":
@@ -176,10 +172,11 @@ def _base_loader(run: Run, elements: int) -> Loader | None:
     return None if run.base is None else run.base.open()
 
 
-def _windows(run: Run, elements: int) -> list[Window] | None:
+def _windows(run: Run, elements: int) -> Windows | None:
     """Inputs that are whole stored tensors, for a method on deltas after their base; None where one is not."""
     entries = [run.base, *run.inputs] if run.merge.space == "delta" else run.inputs
     stored = [entry.stored if isinstance(entry, Replacement) else entry for entry in entries]
     tensors = [tensor for tensor in stored if isinstance(tensor, StoredTensor)]
-    surveyed = run.merge.method.rounds > 0
-    return [Window(tensor, elements, surveyed) for tensor in tensors] if len(tensors) == len(entries) else None
+    if len(tensors) < len(entries):
+        return None
+    return Windows(tensors, elements, run.merge.method.rounds > 0, run.merge.space == "delta")

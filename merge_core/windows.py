@@ -4,12 +4,15 @@ Mapping pages and giving them back costs twice as much as copying them into a ca
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.checks import Floats
 from kernels.stored_elements import Stored
+from kernels.stored_rows import StoredRows
 from merge_core.errors import FileError
 from merge_core.stored import StoredTensor
 
@@ -24,25 +27,50 @@ def window_bytes(tensor: StoredTensor, elements: int) -> int:
     return nbytes if tensor.inode is not None and LEAST_BYTES <= nbytes <= MOST_BYTES else 0
 
 
-class Window:
-    """A stored tensor that one thread goes through in chunks of up to so many elements.
+class Windows:
+    """Stored tensors of one size that one thread goes through together, the base first where there is one.
 
-    Where a survey has gone before, the file is mapped, and chunks are looked at where they lie.
+    Where a survey has gone before, files are mapped, and chunks are looked at where they lie.
     """
+
+    def __init__(self, tensors: Sequence[StoredTensor], elements: int, surveyed: bool, has_base: bool) -> None:
+        self._windows = [Window(tensor, elements, surveyed) for tensor in tensors]
+        self._has_base = has_base
+        is_mapped = not any(window.is_read for window in self._windows)
+        self._whole = self._rows(0, tensors[0].spec.size, None, None) if is_mapped else None
+
+    def rows(self, start: int, size: int, room: Floats, base_room: Floats) -> tuple[StoredRows, StoredRows | None]:
+        """Elements [start, start + size) of the models, less the base's, and these; valid until the next call."""
+        if self._whole is None:
+            return self._rows(start, size, room, base_room)
+        models, base = self._whole
+        return models.run(start, size, room), None if base is None else base.run(start, size, base_room)
+
+    def _rows(
+        self, start: int, size: int, room: Floats | None, base_room: Floats | None
+    ) -> tuple[StoredRows, StoredRows | None]:
+        stored = [window.stored(start, size) for window in self._windows]
+        if not self._has_base:
+            return StoredRows.of(stored, None, room), None
+        return StoredRows.of(stored[1:], stored[0], room), StoredRows.of(stored[:1], None, base_room)
+
+
+class Window:
+    """A stored tensor that one thread goes through in chunks of up to so many elements."""
 
     def __init__(self, tensor: StoredTensor, elements: int, surveyed: bool) -> None:
         self.label = tensor.spec.dtype.label
+        self._descriptor: int | None = None
         self._tensor = tensor
         self._whole = tensor.storage()
-        self._descriptor: int | None = None
-        self._is_read = not surveyed and window_bytes(tensor, elements) > 0
-        self._room = np.empty(elements if self._is_read else 0, self._whole.dtype)
+        self.is_read = not surveyed and window_bytes(tensor, elements) > 0
+        self._room = np.empty(elements if self.is_read else 0, self._whole.dtype)
 
     def read(self, start: int, size: int) -> NDArray[Any]:
         """Elements [start, start + size) as they are stored, valid until the next call."""
-        if self._is_read and self._descriptor is None:
+        if self.is_read and self._descriptor is None:
             self._descriptor = _opened(self._tensor)
-            self._is_read = self._descriptor is not None
+            self.is_read = self._descriptor is not None
         if self._descriptor is None:
             return self._whole[start : start + size]
         found = self._room[:size]
