@@ -19,7 +19,7 @@ from kernels.storage.cpu import from_bfloat16
 
 FOUR = 4
 LANES = 32
-"""As many as a cache line of 64 bytes holds."""
+"""As many as a cache line holds."""
 AHEAD = 1024
 """Bytes from what is read to what is asked for: half a microsecond's reading. Up to 8192 is as good, 512 is not."""
 BYTE = ir.IntType(8).as_pointer()

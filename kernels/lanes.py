@@ -50,6 +50,19 @@ def _marks_of(_context: Any, array: Any, _start: Any, _bit: Any) -> Any:
     return types.uint64(array, types.intp, types.uint16), codegen
 
 
+def _reaching(_context: Any, array: Any, _start: Any, _bits: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(32), 64)
+        pointer = address(context, builder, signature.args[0], args[0], args[1])
+        values = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
+        magnitudes = builder.and_(values, ir.Constant(vector, [0x7FFFFFFF] * 64))
+        return builder.bitcast(
+            builder.icmp_unsigned(">=", magnitudes, _everywhere(builder, args[2], vector)), ir.IntType(64)
+        )
+
+    return types.uint64(array, types.intp, types.uint32), codegen
+
+
 def _everywhere(builder: Any, value: Any, vector: Any) -> Any:
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     places = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
@@ -63,8 +76,21 @@ def _trailing_zeros(_context: Any, _word: Any) -> Any:
     return types.int64(types.uint64), codegen
 
 
+def _ones(_context: Any, _word: Any) -> Any:
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), codegen
+
+
+ones: Any = intrinsic(_ones)
+"""How many bits of a word are set."""
+
 marks_of: Any = intrinsic(_marks_of)
 """(uint16 array, start, bit) → uint64: which of 64 consecutive elements have that bit, the first in the lowest."""
+
+reaching: Any = intrinsic(_reaching)
+"""(float32 array, start, bits) → uint64: which of 64 consecutive elements have a magnitude of at least those bits."""
 
 trailing_zeros: Any = intrinsic(_trailing_zeros)
 """The place of the lowest bit of a word that is not 0."""

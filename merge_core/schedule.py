@@ -52,13 +52,15 @@ def read_ahead(work: Sequence[Piece | None]) -> Callable[[int], None]:
     return prepare
 
 
-def pieces(run: Run) -> list[Piece]:
-    """The tensor cut into units of work, along whole chunks."""
+def pieces(run: Run, within: range | None = None) -> list[Piece]:
+    """The tensor, or those elements of it, cut into units of work along whole chunks."""
+    asked = range(run.merge.spec.size) if within is None else within
     elements = chunk_elements(run.merge)
     wanted = PIECE * FEW // max(len(run.merge.inputs), FEW) * (LONGER if _opens_much(run.merge) else 1)
     length = max(wanted // elements, 1) * elements
-    size = run.merge.spec.size
-    return [Piece(run, start, min(start + length, size), elements) for start in range(0, size, length)]
+    return [
+        Piece(run, start, min(start + length, asked.stop), elements) for start in range(asked.start, asked.stop, length)
+    ]
 
 
 def _opens_much(merge: Merge) -> bool:

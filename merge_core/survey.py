@@ -1,7 +1,7 @@
 """Surveys: rounds over every piece of a tensor, or of the whole model, that end in a method's state."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,24 @@ from merge_core.schedule import Batch, Piece, Stage, Task, pieces, read_ahead
 def survey_stages(runs: list[Run], finished: Callable[[Piece], None]) -> Stage:
     """The survey rounds of one level of a group: the same recipe's run for each of its tensors.
 
-    `finished` is called from the thread that has surveyed a piece.
+    `finished` is called from the thread that has surveyed a piece, and for what a round has no need to look at.
     """
-    method = runs[0].merge.method
-    for round_ in range(method.rounds):
-        live = [run for run in runs if run.merge.spec.size > 0 and method.wants_round(round_, run.state)]
+    for round_ in range(runs[0].merge.method.rounds):
+        asked = [(run, _asked(run, round_)) for run in runs]
+        for run, elements in asked:
+            finished(Piece(run, 0, run.merge.spec.size - len(elements), run.merge.spec.size))
+        live = [(run, elements) for run, elements in asked if elements]
         if live:
             tally = _Tally(round_, live)
             tasks = [_survey_task(piece, round_, finished) for piece in tally.work]
             yield Batch(tasks, tally.collect, tally.conclude, read_ahead(tally.work))
+
+
+def _asked(run: Run, round_: int) -> range:
+    """The elements that a round has to look at."""
+    method, size = run.merge.method, run.merge.spec.size
+    is_wanted = size > 0 and method.wants_round(round_, run.state)
+    return method.looks_at(round_, size, run.state) if is_wanted else range(0)
 
 
 def _survey_task(piece: Piece, round_: int, finished: Callable[[Piece], None]) -> Task:
@@ -53,10 +62,10 @@ def _joined(counts: Counts | None, blocks: list[Blocks]) -> Partial:
 class _Tally:
     """One round's totals, for each tensor or for all of them, as its pieces come in."""
 
-    def __init__(self, round_: int, runs: list[Run]) -> None:
-        self._round, self._runs = round_, runs
-        self._is_shared = runs[0].merge.method.surveys == "model"
-        self.work = [piece for run in runs for piece in pieces(run)]
+    def __init__(self, round_: int, asked: Sequence[tuple[Run, range]]) -> None:
+        self._round, self._runs = round_, [run for run, _ in asked]
+        self._is_shared = self._runs[0].merge.method.surveys == "model"
+        self.work = [piece for run, elements in asked for piece in pieces(run, elements)]
         self._counts: dict[int, Counts] = {}
         self._blocks: dict[int, NDArray[Any]] = {}
         self._rows: Counter[int] = Counter()

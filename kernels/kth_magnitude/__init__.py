@@ -2,6 +2,8 @@
 
 Over chunks that start at multiples of BLOCK, on any number of threads:
 
+    guess     optional: add up sample_histogram(rows, start), then near_histogram(rows, guess(total, ks, n)); where
+              ABOVE < k and the rank k − ABOVE lies inside, rounds 0 and 1 have nothing left to find
     round 0   add up magnitude_histogram(rows, 0);            top = pick_bins(total, ks)
     round 1   add up magnitude_histogram(rows, 1, top.bins, edges=e) and concatenate e;
               low = pick_bins(total, top.ranks);  magnitudes = magnitudes_of(top.bins, low.bins)
@@ -20,32 +22,45 @@ import numpy as np
 from kernels.checks import FLOAT32, INT64, Floats, Integers, check_array, output
 from kernels.dispatch import operation
 from kernels.gram import BLOCK
-from kernels.kth_magnitude import cpu
+from kernels.kth_magnitude import cpu, near
 from kernels.kth_magnitude.bins import (
     BINS,
+    MOST_BINS,
     NOTHING,
     UNCUT,
     Found,
+    Near,
     Threshold,
+    guess,
     magnitudes_of,
     pick_bins,
     pick_blocks,
 )
+from kernels.kth_magnitude.cpu import ABOVE, NOT_FINITE
+from kernels.kth_magnitude.near import INSIDE
 from kernels.stored_rows import Rows, table_of
 
 __all__ = [
+    "ABOVE",
     "BINS",
     "BLOCK",
+    "INSIDE",
+    "MOST_BINS",
     "NOTHING",
+    "NOT_FINITE",
     "UNCUT",
     "Found",
+    "Near",
     "Threshold",
     "chunk_cuts",
+    "guess",
     "kth_magnitude",
     "magnitude_histogram",
     "magnitudes_of",
+    "near_histogram",
     "pick_bins",
     "pick_blocks",
+    "sample_histogram",
     "tie_counts",
 ]
 
@@ -75,6 +90,37 @@ def magnitude_histogram(
     check_array("prefixes", prefixes, INT64, (models,))
     edges = output("edges", edges, INT64, (-(-size // BLOCK), models))
     cpu.count_low(table, size, prefixes, BLOCK, out, edges)
+    return out
+
+
+@operation
+def sample_histogram(rows: Rows, start: int, out: Integers | None = None) -> Integers:
+    """Round 0's counts of one element in 32, those that their flat index chooses: int64 [models, BINS[0]].
+
+    The rows' first element has the flat index `start`; `out` is added to.
+    """
+    table, models, size = table_of("rows", rows)
+    out = np.zeros((models, BINS[0]), np.int64) if out is None else out
+    check_array("out", out, INT64, (models, BINS[0]))
+    near.sample_top(table, size, start, out)
+    return out
+
+
+@operation
+def near_histogram(rows: Rows, guess: Near, out: Integers | None = None, edges: Integers | None = None) -> Integers:
+    """How many entries of each model lie above its bins, are not finite, and have each magnitude within the bins.
+
+    int64 [models, INSIDE + bins·BINS[1]]; `out` is added to. Fills `edges`, int64 [blocks, models], with how many
+    of each BLOCK have the smallest magnitude of the middle bin.
+    """
+    table, models, size = table_of("rows", rows)
+    check_array("firsts", guess.firsts, INT64, (models,))
+    check_array("middles", guess.middles, INT64, (models,))
+    shape = models, INSIDE + guess.bins * BINS[1]
+    out = np.zeros(shape, np.int64) if out is None else out
+    check_array("out", out, INT64, shape)
+    edges = output("edges", edges, INT64, (-(-size // BLOCK), models))
+    near.count_near(table, size, *guess, BLOCK, out, edges)
     return out
 
 

@@ -9,6 +9,12 @@ from kernels.checks import Floats, Integers
 BINS = (1 << 16, 1 << 15)
 """Bins of round 0, the top 16 of a magnitude's 31 bits, and of round 1, its low 15."""
 
+SLACK = 4.0
+"""Standard deviations of a sample's rank within which a guess looks."""
+
+MOST_BINS = 4
+"""Bins that a guess takes in: each has 32768 magnitudes to count."""
+
 NOTHING = -1
 """The bin or block of a search that keeps no entry."""
 
@@ -21,6 +27,17 @@ class Threshold(NamedTuple):
 
     magnitude: np.float32
     cut: int
+
+
+class Near(NamedTuple):
+    """A guess at where a search ends: for each model `bins` of round 0 from `firsts` on, `middles` the likeliest.
+
+    A model whose first bin is that beyond the last has nothing to search for.
+    """
+
+    firsts: Integers
+    bins: int
+    middles: Integers
 
 
 class Found(NamedTuple):
@@ -64,9 +81,33 @@ def _pick_one(counts: Integers, rank: int) -> tuple[int, int, int]:
     return place, rank - int(upto[place]) + held, held
 
 
+def guess(samples: Integers, ranks: Integers, size: int) -> Near | None:
+    """Where the `ranks`-th largest of `size` entries lie, by round 0's counts int64 [models, bins] of a sample.
+
+    None where the sample leaves twice as many bins as can be looked at, or more.
+    """
+    counted = samples.sum(axis=1)
+    likeliest = ranks * (counted / size)
+    slack = SLACK * np.sqrt(likeliest * (1 - ranks / size)) + 1
+    highest, middle, lowest = (
+        pick_bins(samples, np.clip(np.rint(rank), 1, counted).astype(np.int64)).bins
+        for rank in (likeliest - slack, likeliest, likeliest + slack)
+    )
+    is_sought = (ranks > 0) & (ranks < size)
+    width = int((highest - lowest + 1)[is_sought].max(initial=1))
+    if width >= 2 * MOST_BINS:
+        return None
+    bins = min(width, MOST_BINS)
+    firsts = np.clip(middle - bins // 2, lowest, np.maximum(highest - bins + 1, lowest))
+    return Near(np.where(is_sought, firsts, BINS[0]), bins, middle)
+
+
 def magnitudes_of(prefixes: Integers, lows: Integers) -> Floats:
-    """The float32 whose bits are those of both rounds' bins; inf where nothing is kept."""
-    bits = (prefixes.astype(np.uint32) << np.uint32(15)) | lows.astype(np.uint32)
+    """The float32 whose bits are those of both rounds' bins; inf where nothing is kept.
+
+    Lows may go on into the bins after their prefix.
+    """
+    bits = (prefixes.astype(np.uint32) << np.uint32(15)) + lows.astype(np.uint32)
     return np.where(lows == NOTHING, np.float32(np.inf), bits.view(np.float32))
 
 

@@ -12,9 +12,13 @@ from kernels.bits import bits_of_float
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined
 from kernels.kth_magnitude.bins import UNCUT
+from kernels.lanes import ones, reaching, trailing_zeros
 from kernels.stored_rows import STRETCH, base_stretch, load_stretches, stretch
 
 ASKED = 64
+INFINITE = np.uint32(0x7F800000)
+ABOVE, NOT_FINITE = 0, 1
+"""What a tally is of."""
 
 
 @inlined
@@ -38,49 +42,49 @@ def count_top(table: Integers, size: int, out: Integers) -> None:
             count_top_of(rows[model, :width], out[model])
 
 
-@inlined
-def _is_above_edge(value: Any, edge: Any) -> Any:
-    """Whether a magnitude is in the bin that begins at `edge`, and is not its smallest: one comparison."""
-    beyond = np.uint32(np.uint32(magnitude_bits(value) - edge) - np.uint32(1))
-    return beyond < np.uint32(0x7FFF)
-
-
 @compiled
-def _any_above_edge(row: Floats, edge: Any) -> bool:
-    found = np.uint32(0)
-    for i in range(row.size):
-        found |= np.uint32(_is_above_edge(row[i], edge))
-    return bool(found != 0)
-
-
-@compiled
-def _count_above_edge(row: Floats, edge: Any, counts: Integers) -> None:
-    """Asks many elements at once, without a branch, whether any counts: 10 times faster than asking each."""
-    for lo in range(0, row.size, ASKED):
-        part = row[lo : lo + ASKED]
-        if _any_above_edge(part, edge):
-            for i in range(part.size):
-                if _is_above_edge(part[i], edge):
-                    counts[magnitude_bits(part[i]) & np.uint32(0x7FFF)] += 1
-
-
-@compiled
-def _count_equal(row: Floats, bits: Any) -> Any:
+def count_equal(row: Floats, bits: Any) -> Any:
     count = np.uint32(0)
     for i in range(row.size):
         count += np.uint32(magnitude_bits(row[i]) == bits)
-    return count
+    return np.int64(count)
+
+
+@compiled
+def count_near_of(row: Floats, begin: Any, end: Any, edge: Any, tallies: Integers, counts: Integers) -> Any:
+    """Count each magnitude with bits in [begin, end); in `tallies` what is larger, and what is not finite.
+
+    The magnitude `edge`, frequent in bfloat16 deltas, is counted by itself and returned. Many elements are asked
+    at once, without a branch, whether any others count: 10 times faster than asking each.
+    """
+    equal, whole = np.int64(0), row.size // ASKED * ASKED
+    for lo in range(0, whole, ASKED):
+        above, at_edge = reaching(row, lo, end), reaching(row, lo, edge) & ~reaching(row, lo, np.uint32(edge + 1))
+        tallies[ABOVE] += ones(above)
+        tallies[NOT_FINITE] += ones(reaching(row, lo, INFINITE))
+        equal += ones(at_edge)
+        marks = reaching(row, lo, begin) & ~above & ~at_edge
+        while marks:
+            counts[magnitude_bits(row[lo + trailing_zeros(marks)]) - begin] += 1
+            marks &= marks - np.uint64(1)
+    for i in range(whole, row.size):
+        bits = magnitude_bits(row[i])
+        tallies[ABOVE] += bits >= end
+        tallies[NOT_FINITE] += bits >= INFINITE
+        equal += bits == edge
+        if (bits >= begin) & (bits < end) & (bits != edge):
+            counts[bits - begin] += 1
+    if begin <= edge < end:
+        counts[edge - begin] += equal
+    return equal
 
 
 @compiled
 def count_low_of(row: Floats, prefix: Any, counts: Integers) -> Any:
-    """A bin's smallest magnitude, frequent in bfloat16 deltas, is counted apart; returns how many there are."""
+    """The magnitudes of one bin; returns how many have its smallest."""
+    tallies = np.zeros(2, np.int64)
     edge = np.uint32(np.uint32(prefix) << np.uint32(15))
-    equal = np.int64(_count_equal(row, edge))
-    counts[0] += equal
-    if _any_above_edge(row, edge):
-        _count_above_edge(row, edge, counts)
-    return equal
+    return count_near_of(row, edge, np.uint32(edge + np.uint32(1 << 15)), edge, tallies, counts)
 
 
 @compiled
@@ -104,7 +108,7 @@ def count_ties(table: Integers, size: int, magnitudes: Floats, block: int, out: 
         width = min(STRETCH, size - lo)
         load_stretches(table, lo, width, rows)
         for model in range(out.shape[1]):
-            out[lo // block, model] += _count_equal(rows[model, :width], magnitude_bits(magnitudes[model]))
+            out[lo // block, model] += count_equal(rows[model, :width], magnitude_bits(magnitudes[model]))
 
 
 @compiled

@@ -5,7 +5,10 @@ import torch
 from torch import Tensor
 
 from kernels.gram import BLOCK
-from kernels.kth_magnitude.bins import BINS, UNCUT, Threshold
+from kernels.kth_magnitude.bins import BINS, UNCUT, Near, Threshold
+from kernels.kth_magnitude.cpu import ABOVE, NOT_FINITE
+from kernels.kth_magnitude.near import INSIDE, SAMPLE
+from kernels.stored_rows import STRETCH
 
 
 def magnitude_bits(values: Tensor) -> Tensor:
@@ -27,6 +30,29 @@ def magnitude_histogram(
         counts[model] += torch.bincount(bits >> 15 if prefixes is None else bits, minlength=BINS[round_])
     if edges is not None and prefixes is not None:
         edges.copy_(_ties(magnitude_bits(rows) == prefixes[:, None] << 15))
+    return counts
+
+
+def sample_histogram(rows: Tensor, start: int, out: Tensor | None = None) -> Tensor:
+    """Round 0 over a few elements of each stretch."""
+    index = torch.arange(rows.shape[1], device=rows.device)
+    within, stretch = index % STRETCH, (start + index // STRETCH * STRETCH) // STRETCH
+    place = ((stretch * 2654435761) % (1 << 32) >> 27) * SAMPLE
+    return magnitude_histogram(rows[:, (within >= place) & (within < place + SAMPLE)], 0, out=out)
+
+
+def near_histogram(rows: Tensor, guess: Near, out: Tensor | None = None, edges: Tensor | None = None) -> Tensor:
+    """The same counts from the sums of comparisons."""
+    bits, width = magnitude_bits(rows).long(), guess.bins * BINS[1]
+    counts = torch.zeros(len(rows), INSIDE + width, dtype=torch.int64, device=rows.device) if out is None else out
+    for model, first in enumerate(guess.firsts.tolist()):
+        begin = first << 15
+        inside = bits[model][(bits[model] >= begin) & (bits[model] < begin + width)] - begin
+        counts[model, ABOVE] += (bits[model] >= begin + width).sum()
+        counts[model, NOT_FINITE] += (~rows[model].isfinite()).sum()
+        counts[model, INSIDE:] += torch.bincount(inside, minlength=width)
+    if edges is not None:
+        edges.copy_(_ties(bits == torch.as_tensor(guess.middles)[:, None] << 15))
     return counts
 
 

@@ -1,5 +1,6 @@
 """The elements in which models are furthest apart, by `kernels.spread`: what SCE weighs and merges."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,14 +24,15 @@ class Beyond(NamedTuple):
 
 
 @operation
-def selected_squares(rows: Rows, beyond: Beyond, start: int) -> Doubles:
-    """Σ x_i² over what is selected of each BLOCK consecutive elements: float64 [blocks, models].
+def squares_beyond(rows: Rows, magnitude: np.float32) -> Doubles:
+    """Of each BLOCK consecutive elements: float64 [blocks, 2·models + 1].
 
-    The rows' first element has the flat index `start`; blocks are those of `kernels.gram.squares`, to the bit.
+    For each model Σ x_i² where the spread is above `magnitude`, added up as by `kernels.gram.squares`, to the bit;
+    then for each Σ x_i² where it equals it, in order; then how many equal it.
     """
     table, models, size = table_of("rows", rows)
-    out = np.empty((-(-size // BLOCK), models))
-    cpu.selected_squares(table, size, *_limits(beyond, start, size), BLOCK, out)
+    out = np.empty((-(-size // BLOCK), 2 * models + 1))
+    cpu.squares_beyond(table, size, *_square_limits(magnitude), BLOCK, out)
     return out
 
 
@@ -52,11 +54,17 @@ def selected_merge(
 
 
 def _limits(beyond: Beyond, start: int, size: int) -> tuple[np.float64, np.float64, int]:
-    """Squares above which a spread is beyond the magnitude, or reaches it; and how many first elements may equal it."""
+    """What `_square_limits` gives, and how many first elements may equal the magnitude."""
     ties = min(max(beyond.cut, start - 1), start + size - 1) - (start - 1)
-    return square_limit(beyond.magnitude), square_limit(np.nextafter(beyond.magnitude, np.float32(-1))), ties
+    return *_square_limits(beyond.magnitude), ties
 
 
+def _square_limits(magnitude: np.float32) -> tuple[np.float64, np.float64]:
+    """Squares above which a spread is beyond the magnitude, or reaches it."""
+    return square_limit(magnitude), square_limit(np.nextafter(magnitude, np.float32(-1)))
+
+
+@lru_cache(maxsize=64)
 def square_limit(magnitude: np.float32) -> np.float64:
     """The largest float64 whose root, rounded to float32, is not above `magnitude`; so no root need be taken."""
     if not 0 <= magnitude < np.inf:

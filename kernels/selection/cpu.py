@@ -36,18 +36,40 @@ def _clear(row: Floats, marks: Any) -> None:
 
 
 @compiled
-def selected_squares(table: Integers, size: int, above: Any, reached: Any, ties: int, block: int, out: Doubles) -> None:
-    """As `kernels.gram` adds up squares; the first `ties` elements need but reach the magnitude."""
-    models = out.shape[1]
+def _any_between(squares: Doubles, reached: Any, above: Any) -> bool:
+    found = 0
+    for i in range(squares.size):
+        found |= (squares[i] > reached) & (squares[i] <= above)
+    return bool(found != 0)
+
+
+@compiled
+def _add_ties(rows: Floats, squares: Doubles, reached: Any, above: Any, out: Doubles) -> None:
+    """Add to `out` the squares of each model where the spread is at the magnitude, and their number last."""
+    for i in range(squares.size):
+        if (squares[i] > reached) & (squares[i] <= above):
+            for model in range(out.size - 1):
+                x = np.float64(rows[model, i])
+                out[model] += x * x
+            out[out.size - 1] += 1.0
+
+
+@compiled
+def squares_beyond(table: Integers, size: int, above: Any, reached: Any, block: int, out: Doubles) -> None:
+    models = table.shape[0] - 1
     rows, sums = room_of(models, STRETCH)[0], np.empty((models, LANES), np.float64)
     room, marks = np.empty((2, STRETCH), np.float64), np.empty(STRETCH, np.bool_)
     for b in range(out.shape[0]):
         sums[:] = 0.0
+        out[b] = 0.0
         stop, width = min(size, (b + 1) * block), 0
         for lo in range(b * block, stop, STRETCH):
             width = min(STRETCH, stop - lo)
             load_stretches(table, lo, width, rows[: models + 1])
-            _select(rows, models, above, reached, ties - lo, room, marks[:width])
+            squares = squared_spreads(rows, models, room, width)
+            if _any_between(squares, reached, above):
+                _add_ties(rows, squares, reached, above, out[b, models:])
+            _mark_above(squares, above, marks[:width])
             for i in range(models):
                 _clear(rows[i, :width], marks[:width])
                 add(rows[i, :width], rows[i, :width], sums[i])

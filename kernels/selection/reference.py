@@ -1,8 +1,10 @@
 """Selection in plain torch: the definition."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.gram import BLOCK
 from kernels.gram import reference as gram
 from kernels.selection import Beyond
 from kernels.spread.reference import spread
@@ -10,8 +12,15 @@ from kernels.trim_elect.choices import Elect, Merge
 from kernels.trim_elect.reference import combine
 
 
-def selected_squares(rows: Tensor, beyond: Beyond, start: int) -> Tensor:
-    return gram.squares(rows, selected(rows, beyond, start))
+def squares_beyond(rows: Tensor, magnitude: np.float32) -> Tensor:
+    """Ties are added up one by one, from the first on."""
+    apart = spread(rows)
+    is_tie, blocks = apart == float(magnitude), -(-rows.shape[1] // BLOCK)
+    ties = torch.zeros(blocks, len(rows) + 1, dtype=torch.float64, device=rows.device)
+    for i in is_tie.nonzero().reshape(-1).tolist():
+        ties[i // BLOCK, :-1] += rows[:, i].double().square()
+        ties[i // BLOCK, -1] += 1.0
+    return torch.cat([gram.squares(rows, apart > float(magnitude)), ties], dim=1)
 
 
 def selected_merge(

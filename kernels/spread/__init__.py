@@ -1,7 +1,10 @@
 """How far models are apart in each element."""
 
-from kernels.checks import FLOAT32, Floats, output
+import numpy as np
+
+from kernels.checks import FLOAT32, INT64, Floats, Integers, check_array, output
 from kernels.dispatch import operation
+from kernels.kth_magnitude import BINS, INSIDE, Near
 from kernels.spread import cpu
 from kernels.stored_rows import Rows, table_of
 
@@ -13,7 +16,29 @@ def spread(rows: Rows, out: Floats | None = None) -> Floats:
     Summed in float64, models in order, rounded once; exact sums where x are small multiples of a power of two, so
     that the order of models does not matter there. A NaN or infinity gives NaN.
     """
-    table, models, size = table_of("rows", rows)
+    table, _, size = table_of("rows", rows)
     out = output("out", out, FLOAT32, (size,))
-    cpu.spread(table, models, out)
+    cpu.spread(table, out)
+    return out
+
+
+@operation
+def sample_histogram(rows: Rows, start: int, out: Integers | None = None) -> Integers:
+    """`kth_magnitude.sample_histogram` of the spreads: int64 [1, bins], added to `out`."""
+    table, _, size = table_of("rows", rows)
+    out = np.zeros((1, BINS[0]), np.int64) if out is None else out
+    check_array("out", out, INT64, (1, BINS[0]))
+    cpu.sample_top(table, size, start, out[0])
+    return out
+
+
+@operation
+def near_histogram(rows: Rows, guess: Near, out: Integers | None = None) -> Integers:
+    """`kth_magnitude.near_histogram` of the spreads: int64 [1, INSIDE + bins·BINS[1]], added to `out`. No edges."""
+    table, _, size = table_of("rows", rows)
+    shape = 1, INSIDE + guess.bins * BINS[1]
+    out = np.zeros(shape, np.int64) if out is None else out
+    check_array("out", out, INT64, shape)
+    begin = int(guess.firsts[0]) << 15
+    cpu.count_near(table, size, begin, begin + (guess.bins << 15), out[0])
     return out

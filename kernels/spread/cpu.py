@@ -6,7 +6,9 @@ import numpy as np
 
 from kernels.checks import Doubles, Floats, Integers
 from kernels.compiled import compiled, inlined
-from kernels.stored_rows import load_stretches
+from kernels.kth_magnitude.cpu import count_near_of, count_top_of
+from kernels.kth_magnitude.near import INSIDE, SAMPLE, sampled_place
+from kernels.stored_rows import STRETCH, load_stretches
 
 FOUR = 4
 STEP = 1024
@@ -65,9 +67,41 @@ def _roots(squares: Any, out: Any) -> None:
 
 
 @compiled
-def spread(table: Integers, models: int, out: Floats) -> None:
-    rows, room = np.empty((max(models, FOUR) + 1, STEP), np.float32), np.empty((2, STEP), np.float64)
+def _spreads(table: Integers, lo: int, rows: Floats, room: Doubles, out: Floats) -> None:
+    """Those of the elements from `lo` on, as many as `out` has."""
+    models = table.shape[0] - 1
+    load_stretches(table, lo, out.size, rows[: models + 1])
+    _roots(squared_spreads(rows, models, room, out.size), out)
+
+
+@compiled
+def _rooms(models: int, width: int) -> Any:
+    return np.empty((max(models, FOUR) + 1, width), np.float32), np.empty((2, width), np.float64)
+
+
+@compiled
+def spread(table: Integers, out: Floats) -> None:
+    rows, room = _rooms(table.shape[0] - 1, STEP)
     for lo in range(0, out.size, STEP):
-        part = out[lo : lo + STEP]
-        load_stretches(table, lo, part.size, rows[: models + 1])
-        _roots(squared_spreads(rows, models, room, part.size), part)
+        _spreads(table, lo, rows, room, out[lo : lo + STEP])
+
+
+@compiled
+def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
+    rows, room = _rooms(table.shape[0] - 1, SAMPLE)
+    row = np.empty(SAMPLE, np.float32)
+    for lo in range(0, size, STRETCH):
+        first = lo + sampled_place((start + lo) // STRETCH)
+        part = row[: max(min(SAMPLE, size - first), 0)]
+        _spreads(table, first, rows, room, part)
+        count_top_of(part, out)
+
+
+@compiled
+def count_near(table: Integers, size: int, begin: Any, end: Any, out: Integers) -> None:
+    rows, room = _rooms(table.shape[0] - 1, STEP)
+    row = np.empty(STEP, np.float32)
+    for lo in range(0, size, STEP):
+        part = row[: min(STEP, size - lo)]
+        _spreads(table, lo, rows, room, part)
+        count_near_of(part, np.uint32(begin), np.uint32(end), np.uint32(begin), out, out[INSIDE:])

@@ -43,7 +43,7 @@ class Band(Method):
         return outliers, min(outliers + at_least(self.density, size), size)
 
     def wants_round(self, round_: int, state: State) -> bool:
-        return round_ < 2 or any(search.splits_ties for search in state)
+        return thresholds.wants(round_, state)
 
     def survey_bytes(self, count: int) -> int:
         return thresholds.survey_bytes(count)
@@ -52,14 +52,11 @@ class Band(Method):
         return thresholds.block_bytes(count, searches=2)
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
-        if round_ == 0:
-            return thresholds.survey_first(chunk.source, chunk.tensor, so_far)
-        return thresholds.survey_next(round_, chunk.source, chunk.start, state, so_far)
+        return thresholds.survey(round_, chunk, state, "tensor", so_far)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
-        if round_ == 0:
-            return thresholds.begin(total, [np.full(len(weights), rank) for rank in self.band(over.size)])
-        return thresholds.proceed(total, over, state)
+        ranks = [np.full(len(weights), rank) for rank in self.band(over.size)]
+        return thresholds.conclude(round_, total, over, state, ranks)
 
     def thinned(self, chunk: Chunk, state: State) -> Rows:
         """The chunk's rows with what lies outside the band zeroed, in their place."""

@@ -200,6 +200,10 @@ class Method(BaseModel):
         """False when what the earlier rounds found already settles the state."""
         return True
 
+    def looks_at(self, round_: int, size: int, state: State) -> range:
+        """The elements of a tensor of that size that a round is about: all, unless a round before has told where."""
+        return range(size)
+
     def survey_bytes(self, count: int) -> int:
         """Memory that one thread's partials of `count` ingredients take, with what is made of them."""
         return 0
@@ -274,6 +278,11 @@ def refuse_not_finite(histogram: NDArray[np.int64], tensor: str) -> None:
     """Raise FileError when a magnitude histogram (round 0, [models, bins]) counts NaN or infinity."""
     first_bin = 0x7F800000 >> 15
     _refuse_any(histogram[:, first_bin:].any(axis=1), tensor)
+
+
+def refuse_infinite_counts(counts: NDArray[np.int64], tensor: str) -> None:
+    """Raise FileError when some of the NaN and infinities counted in each model are not 0."""
+    _refuse_any(counts > 0, tensor)
 
 
 def refuse_infinite_rows(rows: Rows, tensor: str) -> None:

@@ -33,7 +33,7 @@ class LocalizeAndStitch(Method):
         return "model"
 
     def wants_round(self, round_: int, state: State) -> bool:
-        return round_ < 2 or state[0].splits_ties
+        return thresholds.wants(round_, state)
 
     def survey_bytes(self, count: int) -> int:
         return thresholds.survey_bytes(count)
@@ -42,14 +42,11 @@ class LocalizeAndStitch(Method):
         return thresholds.block_bytes(count)
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
-        if round_ == 0:
-            return thresholds.survey_first(chunk.source, chunk.tensor, so_far)
-        return thresholds.survey_next(round_, chunk.source, chunk.start, state, so_far)
+        return thresholds.survey(round_, chunk, state, "model", so_far)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
-        if round_ == 0:
-            return thresholds.begin(total, [np.full(len(weights), at_least(self.density, over.size))])
-        return thresholds.proceed(total, over, state)
+        ranks = [np.full(len(weights), at_least(self.density, over.size))]
+        return thresholds.conclude(round_, total, over, state, ranks)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         (search,) = state

@@ -72,7 +72,7 @@ class Pcb(Method):
             return thresholds.survey_first(chunk.source, chunk.tensor, so_far)
         if round_ == 1:
             return thresholds.survey_low(chunk.source, state.magnitudes, so_far)
-        prefixes = None if round_ == 2 else np.stack([search.top.bins for search in state.betas])
+        prefixes = None if round_ == 2 else np.stack([thresholds.begun(search).bins for search in state.betas])
         counted = None if so_far is None else so_far.values
         return Counts(balance_histogram(chunk.source, state.clamp, prefixes, counted))
 

@@ -1,6 +1,7 @@
 """SCE: select the elements in which models differ most, weigh models by their change there, erase minorities."""
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -8,10 +9,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from kernels.all_finite import all_finite
-from kernels.gram import squares
-from kernels.kth_magnitude import UNCUT, magnitude_histogram
-from kernels.selection import Beyond, selected_merge, selected_squares
-from kernels.spread import spread
+from kernels.checks import Doubles
+from kernels.gram import BLOCK, squares
+from kernels.kth_magnitude import NOT_FINITE, UNCUT, pick_blocks
+from kernels.selection import Beyond, selected_merge, squares_beyond
+from kernels.spread import near_histogram, sample_histogram, spread
 from merge_core.methods import thresholds
 from merge_core.methods.contract import (
     Blocks,
@@ -31,16 +33,23 @@ from merge_core.methods.contract import (
 from merge_core.methods.sparse_rows import ZERO_VOTE_SIGN, elect
 from merge_core.methods.thresholds import Searches, at_least
 
-SUMS = thresholds.ROUNDS
-"""The round that adds up the squares of what is selected."""
+SUMS, PART = thresholds.TIES, thresholds.ROUNDS
+"""The rounds that add up the squares of what is selected: in all, and in the block in which ties are cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The threshold of the spread, none where everything is selected; and each ingredient's share."""
+    """The threshold of the spread, none where everything is selected; the last tie selected; each ingredient's share.
+
+    `sums` are the squares so far where of a block's ties the first `ranks` are selected; it begins at `first`.
+    """
 
     searches: Searches = ()
+    cut: int = UNCUT
     shares: Weights | None = None
+    sums: Doubles | None = None
+    first: int = 0
+    rank: int = 0
 
 
 class Sce(Method):
@@ -59,7 +68,7 @@ class Sce(Method):
     select_topk: float = Field(default=1.0, ge=0.0, le=1.0)
     convention: Literal["stockpot", "mergekit"] = "stockpot"
     space: ClassVar[Space] = "delta"
-    rounds: ClassVar[int] = thresholds.ROUNDS + 1
+    rounds: ClassVar[int] = PART + 1
     formula: ClassVar[str] = "W₀ + λ Σ s_t τ̂_t / Σ s_t over those with sign(Σ τ̂_t), s_t ∝ ‖τ̂_t‖²"
     source: ClassVar[str] = "Wan et al. 2024, FuseChat, https://arxiv.org/abs/2408.07990"
 
@@ -67,58 +76,112 @@ class Sce(Method):
         refuse_weights(weights, tensor)
 
     def wants_round(self, round_: int, state: State) -> bool:
-        if round_ == SUMS:
-            return True
-        return self.select_topk < 1.0 and (round_ < 2 or state.searches[0].splits_ties)
+        if round_ == PART:
+            return state is not None and state.shares is None
+        searches = None if state is None else state.searches
+        return round_ == SUMS or (self.select_topk < 1.0 and thresholds.wants(round_, searches))
+
+    def looks_at(self, round_: int, size: int, state: State) -> range:
+        return range(state.first, min(state.first + BLOCK, size)) if round_ == PART else range(size)
 
     def survey_bytes(self, count: int) -> int:
         return thresholds.survey_bytes(1)
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
+        if round_ == PART:
+            return _part(chunk, state)
         if round_ == SUMS:
-            beyond, source = _beyond(chunk, state), chunk.source
-            return Blocks(squares(source) if beyond is None else selected_squares(source, beyond, chunk.start))
-        apart = spread(chunk.source)[None]
-        if round_ == 0:
-            if not all_finite(apart[0], "float32"):
-                refuse_infinite_rows(chunk.rows, chunk.tensor)
-            return Counts(magnitude_histogram(apart, 0, out=None if so_far is None else so_far.values))
-        return thresholds.survey_next(round_, apart, chunk.start, state.searches, so_far)
+            return _sums(chunk, state)
+        is_large = self.convention == "stockpot" and prod(chunk.shape) >= thresholds.SAMPLED_FROM
+        counts = _spreads(round_, is_large, chunk, state, None if so_far is None else so_far.values)
+        return Counts(counts)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
+        if round_ == PART:
+            (row,) = total.values
+            return replace(state, cut=int(row[-1]), shares=_shares(state.sums + row[:-1]))
         if round_ == SUMS:
-            refuse_infinite_sums(total.values, over.tensor)
-            return Selection(() if state is None else state.searches, _shares(total.values))
-        if round_ == 0:
-            return Selection(thresholds.begin(total, [np.array([self._selected(total.values, over.size)])]))
-        return replace(state, searches=thresholds.proceed(total, over, state.searches))
+            return _with_sums(state or Selection(), total.values, len(weights), over.tensor)
+        follows_mergekit = self.convention == "mergekit" and round_ == thresholds.GUESS
+        unchanged = int(total.values[0, 0]) if follows_mergekit else None
+        ranks = [np.array([self._selected(over.size, unchanged)])]
+        return Selection(thresholds.conclude(round_, total, over, state and state.searches, ranks))
 
-    def _selected(self, spreads: NDArray[np.int64], size: int) -> int:
-        """How many elements are selected, from a histogram of their standard deviations."""
-        if self.convention == "mergekit":
-            return int((size - int(spreads[0, 0])) * self.select_topk)
-        return at_least(self.select_topk, size)
+    def _selected(self, size: int, unchanged: int | None) -> int:
+        """How many elements are selected; mergekit leaves out those that do not vary, which its first round counts."""
+        return at_least(self.select_topk, size) if unchanged is None else int((size - unchanged) * self.select_topk)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
-        zero_vote, beyond = ZERO_VOTE_SIGN[self.convention], _beyond(chunk, state)
+        zero_vote, beyond = ZERO_VOTE_SIGN[self.convention], _beyond(state)
         if beyond is None:
             return elect(chunk.source, state.shares, "mean", "unweighted", zero_vote)
         return selected_merge(chunk.source, beyond, chunk.start, state.shares, "mean", "unweighted", zero_vote)
 
 
-def _beyond(chunk: Chunk, state: Selection | None) -> Beyond | None:
-    """Which elements of the chunk are selected; None for all."""
-    if state is None or not state.searches:
-        return None
+def _beyond(state: Selection) -> Beyond | None:
+    """Which elements are selected; None for all."""
+    return Beyond(state.searches[0].magnitudes[0], state.cut) if state.searches else None
+
+
+def _spreads(
+    round_: int, is_large: bool, chunk: Chunk, state: State, so_far: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Counts of standard deviations. Raises FileError where an ingredient has NaN or infinity."""
+    if round_ == thresholds.GUESS and is_large:
+        return sample_histogram(chunk.source, chunk.start, so_far)
+    if round_ == thresholds.NEAR:
+        return _near(chunk, state, so_far)
+    apart, counted = spread(chunk.source)[None], None if so_far is None else Counts(so_far)
+    if round_ == thresholds.LOW:
+        return thresholds.survey_low(apart, state.searches, counted).values
+    if not all_finite(apart[0], "float32"):
+        refuse_infinite_rows(chunk.rows, chunk.tensor)
+    return thresholds.survey_first(apart, chunk.tensor, counted).values
+
+
+def _near(chunk: Chunk, state: State, so_far: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """[searches, rows, magnitudes], as `thresholds` wants it."""
+    counts = near_histogram(chunk.source, state.searches[0].near, None if so_far is None else so_far[0])
+    if counts[0, NOT_FINITE]:
+        refuse_infinite_rows(chunk.rows, chunk.tensor)
+    return counts[None]
+
+
+def _sums(chunk: Chunk, state: Selection | None) -> Blocks:
+    """Squares of what is beyond the threshold; of what is at it, with their number; and where each block begins."""
+    if state is None:
+        return Blocks(squares(chunk.source))
+    sums = squares_beyond(chunk.source, state.searches[0].magnitudes[0])
+    firsts = chunk.start + BLOCK * np.arange(len(sums), dtype=np.float64)
+    return Blocks(np.concatenate([sums, firsts[:, None]], axis=1))
+
+
+def _with_sums(state: Selection, sums: Doubles, count: int, tensor: str) -> Selection:
+    refuse_infinite_sums(sums[:, :count], tensor)
+    if not state.searches:
+        return replace(state, shares=_shares(sums.sum(axis=0)))
     (search,) = state.searches
-    if search.ties is None and search.fixed is None:
-        return Beyond(search.magnitudes[0], UNCUT)
-    (cut,) = search.cuts(spread(chunk.source)[None], chunk.start)
-    return Beyond(search.magnitudes[0], int(cut))
+    assert search.low is not None, "sums are taken once the magnitude is known"
+    beyond, ties = sums[:, :count].sum(axis=0), sums[:, count : 2 * count]
+    found = pick_blocks(sums[:, 2 * count, None].astype(np.int64), search.low.ranks)
+    block, rank = int(found.bins[0]), int(found.ranks[0])
+    if rank == 0 or not search.splits_ties:
+        return replace(state, shares=_shares(beyond + (ties.sum(axis=0) if search.low.ranks[0] else 0.0)))
+    before = beyond + ties[:block].sum(axis=0)
+    return replace(state, sums=before, first=int(sums[block, -1]), rank=rank)
 
 
-def _shares(squares: NDArray[np.float64]) -> Weights:
-    """Each ingredient's part of the sum of [blocks, ingredients], none where nothing has changed."""
-    total = squares.sum(axis=0)
-    shares: Weights = (total / (total.sum() or 1.0)).astype(np.float32)
+def _part(chunk: Chunk, state: Selection) -> Blocks:
+    """The squares of those ties of a block that are selected, and the flat index of the last."""
+    is_tie = spread(chunk.source) == state.searches[0].magnitudes[0]
+    places = np.flatnonzero(is_tie)[: state.rank]
+    ties = chunk.rows[:, places].astype(np.float64)
+    # One by one, in order, whatever numpy's sums do on this machine.
+    sums = np.add.accumulate(ties * ties, axis=1)[:, -1]
+    return Blocks(np.array([[*sums, chunk.start + places[-1]]]))
+
+
+def _shares(squares: Doubles) -> Weights:
+    """Each ingredient's part of the sum of its squares, none where nothing has changed."""
+    shares: Weights = (squares / (squares.sum() or 1.0)).astype(np.float32)
     return shares

@@ -1,44 +1,61 @@
 """The search for magnitudes of given ranks, round by round: what every trim has in common.
 
-A method that trims has ROUNDS surveys, or more of its own after them. Its state keeps a `Search` for each
-threshold that every row has: one for a trim of the smallest, two for a band.
+A method that trims has ROUNDS surveys, or more of its own after them, and leaves them to `wants`, `survey` and
+`conclude`. Its state keeps a `Search` for each threshold that every row has: one for a trim of the smallest, two for
+a band. A sample of a large tensor nearly always tells where to count; where it misleads, two more rounds look at all.
+Both ways find the same.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil, floor
+from math import ceil, floor, prod
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.kth_magnitude import (
+    ABOVE,
     BINS,
     BLOCK,
+    INSIDE,
+    MOST_BINS,
+    NOT_FINITE,
     NOTHING,
     UNCUT,
     Found,
+    Near,
     chunk_cuts,
+    guess,
     magnitude_histogram,
     magnitudes_of,
+    near_histogram,
     pick_bins,
     pick_blocks,
+    sample_histogram,
     tie_counts,
 )
 from kernels.stored_rows import StoredRows
 from merge_core.methods.contract import (
     Blocks,
     Both,
+    Chunk,
     Counts,
     Entries,
     Partial,
     Rows,
     Surveyed,
     Weights,
+    refuse_infinite_counts,
     refuse_not_finite,
 )
 
-ROUNDS = 3
-"""Two that find the magnitudes, and one that finds where ties are cut off, for a search that `splits_ties`."""
+GUESS, NEAR, TOP, LOW, TIES = range(5)
+"""A sample, a count around what it says; both rounds of an exact search; where ties are cut off."""
+ROUNDS = 5
+
+SAMPLED_FROM = 1 << 22
+"""Elements of a tensor whose sample is large enough to tell much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +65,14 @@ class Search:
     `ties` has, for each row, the flat index at which the block begins that holds its last tie, as its bins.
     """
 
-    top: Found
+    top: Found | None = None
     low: Found | None = None
     magnitudes: Weights = field(default_factory=lambda: np.empty(0, dtype=np.float32))
     ties: Found | None = None
     fixed: NDArray[np.int64] | None = None
     """The cuts, where they are known without a survey."""
+    near: Near | None = None
+    """Where a sample says that the magnitudes are."""
 
     @property
     def splits_ties(self) -> bool:
@@ -83,6 +102,7 @@ def first_entries(inputs: Sequence[Entries], kept: int) -> Search:
 
 
 Searches = tuple[Search, ...]
+Scope = Literal["tensor", "model"]
 
 
 def at_least(share: float, size: int) -> int:
@@ -97,8 +117,8 @@ def at_most(share: float, size: int) -> int:
 
 
 def survey_bytes(rows: int) -> int:
-    """A histogram under way, one waiting to be added, and the running sum that is made of their total."""
-    return 3 * BINS[0] * np.dtype(np.int64).itemsize * rows
+    """Counts under way, others waiting to be added, and the running sum that is made of their total."""
+    return 3 * max(BINS[0], MOST_BINS * BINS[1]) * np.dtype(np.int64).itemsize * rows
 
 
 def block_bytes(rows: int, searches: int = 1) -> int:
@@ -106,32 +126,95 @@ def block_bytes(rows: int, searches: int = 1) -> int:
     return np.dtype(np.int64).itemsize * (rows * searches + 2)
 
 
+def wants(round_: int, searches: Searches | None) -> bool:
+    """Whether a round has anything left to find."""
+    if not searches:
+        return round_ == GUESS
+    if round_ == TIES:
+        return any(search.splits_ties for search in searches)
+    first = searches[0]
+    has_begun = first.top is not None or (round_ == NEAR and first.near is None)
+    return first.low is None and (round_ == LOW or (round_ in (NEAR, TOP) and not has_begun))
+
+
+def survey(
+    round_: int, chunk: Chunk, searches: Searches | None, scope: Scope, so_far: Counts | None
+) -> Counts | Blocks | Both:
+    """What a round counts in a chunk. Raises FileError where a row has NaN or infinity."""
+    if round_ in (GUESS, TOP):
+        is_sampled = round_ == GUESS and (scope == "model" or prod(chunk.shape) >= SAMPLED_FROM)
+        return _survey_sample(chunk, so_far) if is_sampled else survey_first(chunk.source, chunk.tensor, so_far)
+    assert searches, "later rounds know what the first has found"
+    if round_ == NEAR:
+        return _survey_near(chunk, searches, so_far)
+    if round_ == LOW:
+        return _survey_low(chunk, searches, so_far)
+    return _located([tie_counts(chunk.source, search.magnitudes) for search in searches], chunk.start)
+
+
+def conclude(
+    round_: int, total: Partial, over: Surveyed, searches: Searches | None, ranks: Sequence[NDArray[np.int64]]
+) -> Searches:
+    """What is known after a round; `ranks` has an array for each search, with a rank for each row."""
+    if round_ == GUESS and total.values[0].sum() < over.size:
+        return _guessed([guess(total.values, its_ranks, over.size) for its_ranks in ranks])
+    if round_ in (GUESS, TOP):
+        return begin(total, ranks)
+    assert searches, "later rounds know what the first has found"
+    return _proceed_near(total, over, searches, ranks) if round_ == NEAR else proceed(total, over, searches)
+
+
+def with_all_ties(searches: Searches) -> Searches:
+    """The same, none of what equals the threshold cut off."""
+    return tuple(replace(search, ties=None) for search in searches)
+
+
 def survey_first(rows: Rows | StoredRows, tensor: str, so_far: Counts | None) -> Counts:
-    """What round 0 counts in a chunk. Raises FileError where a row has NaN or infinity."""
+    """What an exact search counts first in a chunk. Raises FileError where a row has NaN or infinity."""
     histogram = magnitude_histogram(rows, 0, out=None if so_far is None else so_far.values)
     refuse_not_finite(histogram, tensor)
     return Counts(histogram)
 
 
 def survey_low(rows: Rows | StoredRows, searches: Searches, so_far: Counts | None) -> Counts:
-    """What round 1 counts in a chunk where ties are not cut off; `searches` is what round 0 concluded."""
+    """What an exact search counts then, where ties are not cut off; `searches` is what it `begin`s with."""
     counts = _low_counts(rows, searches, so_far)
     for search, its_counts in zip(searches, counts.values, strict=True):
-        magnitude_histogram(rows, 1, search.top.bins, its_counts)
+        magnitude_histogram(rows, 1, begun(search).bins, its_counts)
     return counts
 
 
-def survey_next(
-    round_: int, rows: Rows | StoredRows, start: int, searches: Searches, so_far: Counts | None
-) -> Blocks | Both:
-    """What round 1 or 2 counts in a chunk; `searches` is what the rounds before concluded."""
-    if round_ == 2:
-        return _located([tie_counts(rows, search.magnitudes) for search in searches], start)
-    counts, (models, size) = _low_counts(rows, searches, so_far), rows.shape
+def _guessed(nears: Sequence[Near | None]) -> Searches:
+    """All with as many bins, so that their counts fit together; without a guess where one has none."""
+    known = [near for near in nears if near is not None]
+    bins = max((near.bins for near in known), default=0)
+    is_known = len(known) == len(nears)
+    return tuple(Search(near=near._replace(bins=bins) if near and is_known else None) for near in nears)
+
+
+def _survey_sample(chunk: Chunk, so_far: Counts | None) -> Counts:
+    return Counts(sample_histogram(chunk.source, chunk.start, None if so_far is None else so_far.values))
+
+
+def _survey_near(chunk: Chunk, searches: Searches, so_far: Counts | None) -> Both:
+    rows, nears = chunk.source, [search.near for search in searches]
+    models, size = rows.shape
+    width = INSIDE + BINS[1] * max(near.bins for near in nears if near is not None)
+    counts = np.zeros((len(searches), models, width), dtype=np.int64) if so_far is None else so_far.values
     edges = [np.empty((-(-size // BLOCK), models), dtype=np.int64) for _ in searches]
+    for near, its_counts, its_edges in zip(nears, counts, edges, strict=True):
+        assert near is not None, "a sample has been taken"
+        near_histogram(rows, near, its_counts, its_edges)
+    refuse_infinite_counts(counts[0, :, NOT_FINITE], chunk.tensor)
+    return Both(counts, _located(edges, chunk.start))
+
+
+def _survey_low(chunk: Chunk, searches: Searches, so_far: Counts | None) -> Both:
+    rows, counts = chunk.source, _low_counts(chunk.source, searches, so_far)
+    edges = [np.empty((-(-rows.shape[1] // BLOCK), rows.shape[0]), dtype=np.int64) for _ in searches]
     for search, its_counts, its_edges in zip(searches, counts.values, edges, strict=True):
-        magnitude_histogram(rows, 1, search.top.bins, its_counts, its_edges)
-    return Both(counts.values, _located(edges, start))
+        magnitude_histogram(rows, 1, begun(search).bins, its_counts, its_edges)
+    return Both(counts.values, _located(edges, chunk.start))
 
 
 def _low_counts(rows: Rows | StoredRows, searches: Searches, so_far: Counts | None) -> Counts:
@@ -145,13 +228,13 @@ def _located(counts: Sequence[NDArray[np.int64]], start: int) -> Blocks:
 
 
 def begin(total: Partial, ranks: Sequence[NDArray[np.int64]]) -> Searches:
-    """After round 0: one search for each array of `ranks`, which has a rank for each row; 0 keeps nothing."""
-    assert isinstance(total, Counts), "round 0 counts"
+    """After an exact search's first round: one search for each array of `ranks`; a rank of 0 keeps nothing."""
+    assert isinstance(total, Counts), "the first round counts"
     return tuple(Search(pick_bins(total.values, its_ranks)) for its_ranks in ranks)
 
 
 def proceed(total: Partial, over: Surveyed, searches: Searches) -> Searches:
-    """After round 1, which nearly always tells where ties are cut off as well, or 2.
+    """After an exact search's second round, which nearly always tells where ties are cut off as well, or that of TIES.
 
     After a `survey_low` all ties stay.
     """
@@ -161,15 +244,54 @@ def proceed(total: Partial, over: Surveyed, searches: Searches) -> Searches:
     return _with_ties(searches, total.blocks, over) if isinstance(total, Both) and _edges_tell(searches) else searches
 
 
+def _proceed_near(total: Partial, over: Surveyed, searches: Searches, ranks: Sequence[NDArray[np.int64]]) -> Searches:
+    """The searches as they were, where a magnitude is not among those that were counted."""
+    found = [
+        _with_counted(search, counts, its_ranks, over.size)
+        for search, counts, its_ranks in zip(searches, total.values, ranks, strict=True)
+    ]
+    if any(search.low is None for search in found):
+        return searches
+    if isinstance(total, Both) and _edges_tell(found):
+        return _with_ties(tuple(found), total.blocks, over)
+    return tuple(found)
+
+
+def _with_counted(search: Search, counts: NDArray[np.int64], ranks: NDArray[np.int64], size: int) -> Search:
+    assert search.near is not None, "a sample has been taken"
+    is_sought, inside = (ranks > 0) & (ranks < size), counts[:, INSIDE:]
+    within = np.where(is_sought, ranks - counts[:, ABOVE], 0)
+    if (is_sought & ((within < 1) | (within > inside.sum(axis=1)))).any():
+        return search
+    low = pick_bins(inside, within)
+    keeps_all = ranks >= max(size, 1)
+    low = Found(*(np.where(keeps_all, fixed, part) for fixed, part in zip((0, 1, 1), low, strict=True)))
+    return replace(search, low=low, magnitudes=magnitudes_of(np.where(keeps_all, 0, search.near.firsts), low.bins))
+
+
 def _with_magnitudes(search: Search, counts: NDArray[np.int64]) -> Search:
-    low = pick_bins(counts, search.top.ranks)
-    return replace(search, low=low, magnitudes=magnitudes_of(search.top.bins, low.bins))
+    top = begun(search)
+    low = pick_bins(counts, top.ranks)
+    return replace(search, low=low, magnitudes=magnitudes_of(top.bins, low.bins))
 
 
-def _edges_tell(searches: Searches) -> bool:
-    """Whether some ties are split, and all that are have the smallest magnitude of their bin."""
-    lows = [search.low for search in searches if search.splits_ties and search.low is not None]
-    return bool(lows) and all(((low.bins == 0) | (low.ranks == low.held)).all() for low in lows)
+def begun(search: Search) -> Found:
+    """The bins in which an exact search goes on."""
+    assert search.top is not None, "an exact search has begun"
+    return search.top
+
+
+def _edges_tell(searches: Sequence[Search]) -> bool:
+    """Whether some ties are split, and all that are have the magnitude whose places were counted."""
+    split = [search for search in searches if search.splits_ties]
+    return bool(split) and all(map(_edge_tells, split))
+
+
+def _edge_tells(search: Search) -> bool:
+    assert search.low is not None, "ties are of a magnitude"
+    near, low = search.near, search.low
+    edge = 0 if near is None or search.top is not None else (near.middles - near.firsts) << 15
+    return bool(((low.bins == edge) | (low.ranks == low.held)).all())
 
 
 def _with_ties(searches: Searches, total: Blocks, over: Surveyed) -> Searches:

@@ -16,6 +16,10 @@ Convention = Literal["stockpot", "original", "peft", "mergekit"]
 Votes = Literal["total", "frequency"]
 
 
+SIGNS = thresholds.ROUNDS
+"""The round that finds the majority sign of the whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trim:
     """What the surveys found: a threshold for each ingredient, and the sign that votes which cancel take.
@@ -51,7 +55,7 @@ class Ties(Method):
     convention: Convention = "stockpot"
     votes: Votes = "total"
     space: ClassVar[Literal["weight", "delta"]] = "delta"
-    rounds: ClassVar[int] = thresholds.ROUNDS
+    rounds: ClassVar[int] = SIGNS + 1
     survey_ignores: ClassVar[frozenset[str]] = frozenset({"weights", "aggregate"})
     formula: ClassVar[str] = "W₀ + λ mean of w_t τ̂_t over those with sign(Σ w_t τ̂_t), τ̂_t = τ_t trimmed to density"
     source: ClassVar[str] = "Yadav et al. 2023, TIES-Merging, https://arxiv.org/abs/2306.01708"
@@ -82,7 +86,12 @@ class Ties(Method):
     def wants_round(self, round_: int, state: State) -> bool:
         if state is not None and state.is_settled:
             return False
-        return round_ < 2 or self.convention == "original" or state.searches[0].splits_ties
+        if round_ in (thresholds.TIES, SIGNS):
+            return (self.convention == "original") == (round_ == SIGNS) and self._wants(round_, state)
+        return self._wants(round_, state)
+
+    def _wants(self, round_: int, state: State) -> bool:
+        return round_ == SIGNS or thresholds.wants(round_, None if state is None else state.searches)
 
     def survey_bytes(self, count: int) -> int:
         return thresholds.survey_bytes(count)
@@ -91,23 +100,20 @@ class Ties(Method):
         return thresholds.block_bytes(count)
 
     def survey(self, round_: int, chunk: Chunk, weights: Weights, state: State, so_far: Counts | None) -> Partial:
-        if round_ == 0:
-            return thresholds.survey_first(chunk.source, chunk.tensor, so_far)
-        if self.convention != "original":
-            return thresholds.survey_next(round_, chunk.source, chunk.start, state.searches, so_far)
-        if round_ == 1:
-            return thresholds.survey_low(chunk.source, state.searches, so_far)
+        searches = None if state is None else state.searches
+        if round_ != SIGNS:
+            return thresholds.survey(round_, chunk, searches, self.scope, so_far)
         (search,) = state.searches
         cuts = search.cuts(chunk.source, chunk.start)
         balance = sign_balance(chunk.source, weights, search.magnitudes, cuts, chunk.start, self._elect)
         return Counts(balance if so_far is None else so_far.values + balance)
 
     def conclude(self, round_: int, total: Partial, over: Surveyed, weights: Weights, state: State) -> State:
-        if round_ == 0:
-            return Trim(thresholds.begin(total, [np.full(len(weights), self.kept(over.size))]))
-        if round_ == 2 and isinstance(total, Counts):
+        if round_ == SIGNS:
             return replace(state, majority=int(np.sign(total.values.sum())))
-        return replace(state, searches=thresholds.proceed(total, over, state.searches))
+        searches, ranks = None if state is None else state.searches, [np.full(len(weights), self.kept(over.size))]
+        searches = thresholds.conclude(round_, total, over, searches, ranks)
+        return Trim(thresholds.with_all_ties(searches) if self.convention == "original" else searches)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         (search,) = state.searches

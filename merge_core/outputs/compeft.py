@@ -71,7 +71,7 @@ class Compeft(Method):
     sizes: dict[str, int]
     space: ClassVar[Space] = "delta"
     bare: ClassVar[bool] = True
-    rounds: ClassVar[int] = thresholds.ROUNDS
+    rounds: ClassVar[int] = 3
     formula: ClassVar[str] = "α σ(τ) sign(τ) of the largest |τ|"
     source: ClassVar[str] = "Yadav et al. 2023, ComPEFT, https://arxiv.org/abs/2311.13171"
     _errors: dict[str, float] = PrivateAttr(default_factory=dict)

@@ -6,16 +6,23 @@ from hypothesis import strategies as st
 
 from kernels.gram import BLOCK
 from kernels.kth_magnitude import (
+    ABOVE,
     BINS,
+    INSIDE,
+    NOT_FINITE,
     NOTHING,
     UNCUT,
+    Near,
     chunk_cuts,
+    guess,
     kth_magnitude,
     magnitude_histogram,
     magnitudes_of,
+    near_histogram,
     pick_bins,
     pick_blocks,
     reference,
+    sample_histogram,
     tie_counts,
 )
 from tests.kernels.arrays import AWKWARD, SIZES, dirty, normal, same_bits
@@ -121,6 +128,54 @@ def test_the_counts_are_their_definition(size):
     assert same_bits(edges, expected_edges.numpy())
     assert low[1].sum() == 0
     assert same_bits(ties, reference.tie_counts(tensor, torch.from_numpy(magnitudes)).numpy())
+
+
+@pytest.mark.parametrize("size", [*SIZES, 3 * BLOCK + 77])
+@pytest.mark.parametrize("start", [0, 5 * BLOCK])
+def test_a_sample_is_its_definition(size, start):
+    rows = np.stack([normal(size), coarse(size)])
+    found = sample_histogram(rows, start)
+    assert same_bits(found, reference.sample_histogram(torch.from_numpy(rows), start).numpy())
+    assert (sample_histogram(rows, start, found.copy()) == 2 * found).all()
+
+
+def test_a_sample_is_of_one_element_in_32_of_every_column_of_a_matrix():
+    columns = np.abs(np.arange(2048, dtype=np.float32) // 64 + 1)
+    counts = sample_histogram(np.tile(columns, 3200)[None], 0)[0]
+    assert counts.sum() == 3200 * 64
+    for column in range(1, 33):
+        assert 0.5 < counts[np.float32(column).view(np.uint32) >> 15] / 6400 < 2.0
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("bins", [1, 4])
+def test_counts_around_a_guess_are_their_definition(size, bins):
+    rows = np.stack([normal(size), coarse(size), normal(size, seed=2)])
+    rows[0, : min(size, AWKWARD.size)] = AWKWARD[:size]
+    near = Near(np.array([0x3F80 - 1, 0x3F80, BINS[0]]), bins, np.array([0x3F80, 0x4000, 0x3F80]))
+    edges = dirty((-(-size // BLOCK), 3), np.int64)
+    expected_edges = torch.empty(-(-size // BLOCK), 3, dtype=torch.int64)
+    found = near_histogram(rows, near, None, edges)
+    assert same_bits(found, reference.near_histogram(torch.from_numpy(rows), near, None, expected_edges).numpy())
+    assert same_bits(edges, expected_edges.numpy())
+    assert found[0, NOT_FINITE] == (~np.isfinite(rows[0])).sum()
+    assert not found[2, ABOVE]
+    assert not found[2, INSIDE:].any()
+
+
+@pytest.mark.parametrize("draw", [normal, coarse])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
+def test_a_guess_holds_what_is_looked_for(draw, share):
+    x = draw(1 << 23)
+    k = np.array([int(share * x.size)])
+    near = guess(sample_histogram(x[None], 0), k, x.size)
+    counts = near_histogram(x[None], near)[0]
+    assert counts[ABOVE] < k[0] <= counts[ABOVE] + counts[INSIDE:].sum()
+
+
+def test_a_sample_that_leaves_too_many_bins_gives_no_guess():
+    x = np.exp2(normal(1 << 18) * 20)
+    assert guess(sample_histogram(x[None], 0), np.array([100_000]), x.size) is None
 
 
 @pytest.mark.parametrize("start", [0, BLOCK, 2 * BLOCK, 4 * BLOCK])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kernels.gram import squares
 from kernels.kth_magnitude import UNCUT
-from kernels.selection import Beyond, reference, selected_merge, selected_squares, square_limit
+from kernels.selection import Beyond, reference, selected_merge, square_limit, squares_beyond
 from kernels.spread import spread
 from kernels.storage import narrow
 from kernels.stored_rows import StoredRows
@@ -44,12 +44,14 @@ def test_what_is_selected_is_merged_as_defined(models, size):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("models", [1, 3, 4, 6])
-def test_what_is_selected_is_squared_as_all_is_to_the_bit(models, size):
+def test_what_is_beyond_is_squared_as_all_is_to_the_bit_and_ties_are_added_one_by_one(models, size):
     for rows in (coarse(models, size), normal(models, size), stored(models, size)):
         loaded = rows.load() if isinstance(rows, StoredRows) else rows.copy()
-        for beyond in beyonds(rows):
-            mask = reference.selected(torch.from_numpy(loaded), beyond, 20).numpy()
-            assert same_bits(selected_squares(rows, beyond, 20), squares(loaded, mask))
+        for magnitude in {beyond.magnitude for beyond in beyonds(rows)}:
+            found = squares_beyond(rows, magnitude)
+            expected = reference.squares_beyond(torch.from_numpy(loaded), magnitude).numpy()
+            assert same_bits(found[:, :models], squares(loaded, spread(loaded) > magnitude))
+            assert same_bits(found[:, models:], expected[:, models:])
 
 
 @given(st.floats(0.0, width=32, allow_infinity=False, allow_nan=False))

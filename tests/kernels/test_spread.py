@@ -4,7 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.spread import reference, spread
+from kernels.gram import BLOCK
+from kernels.kth_magnitude import Near
+from kernels.spread import near_histogram, reference, sample_histogram, spread
 from tests.kernels.arrays import SIZES, dirty, normal, same_bits
 
 
@@ -38,3 +40,13 @@ def test_what_is_not_finite_gives_nan(bad):
     rows = normal(3, 70)
     rows[1, 65] = bad
     assert np.flatnonzero(np.isnan(spread(rows))).tolist() == [65]
+
+
+@pytest.mark.parametrize("models", [1, 4, 5])
+@pytest.mark.parametrize("size", [*SIZES, 3 * BLOCK + 77])
+def test_counts_of_spreads_are_their_definition(models, size):
+    rows = normal(models, size)
+    rows[:, : size // 9] = np.round(rows[:, : size // 9])
+    tensor, guess = torch.from_numpy(rows), Near(np.array([0x3F80 - 1]), 3, np.array([0x3F80]))
+    assert same_bits(sample_histogram(rows, BLOCK), reference.sample_histogram(tensor, BLOCK).numpy())
+    assert same_bits(near_histogram(rows, guess), reference.near_histogram(tensor, guess).numpy())
