@@ -7,7 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from starlette.concurrency import run_in_threadpool
 
-from app.api.services import Pot, Services
+from app.api.services import Services, services_of
 from app.settings import is_loopback
 from app.store.records import EVERYBODY, Repo, Scope, Token, may_read
 from merge_core.errors import ForbiddenError, InputError, NotFoundError, UnauthorizedError
@@ -16,12 +16,13 @@ bearer = HTTPBearer(auto_error=False, scheme_name="token", description="A token 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-async def caller(request: Request, needed: SecurityScopes, credentials: Credentials, pot: Pot) -> Token:
+async def caller(request: Request, needed: SecurityScopes, credentials: Credentials) -> Token:
     """The token of a request, or EVERYBODY on loopback as long as there is none.
 
     Raises UnauthorizedError without a known token, ForbiddenError when it lacks a scope that the route needs.
     """
     refuse_nul(request)
+    pot = services_of(request)
     if pot.store.knows_caller(None if credentials is None else credentials.credentials):
         token = _caller(request, credentials, pot)  # another thread for nothing takes longer
     else:

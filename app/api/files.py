@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from app.api.auth import Reader, Writer, check_write, readable_repo
 from app.api.receiving import Arrival, announced_sha256, received_so_far, take_in
 from app.api.repos import Revision, commit_files, open_repo
-from app.api.services import Pot, Services
+from app.api.services import Pot, Services, services_of
 from app.api.serving import Served, serve
 from app.api.shapes import Received, Stored, Written
 from app.names import check_name, check_path, check_revision, check_sha256
@@ -48,10 +48,11 @@ class Target:
     admit: Callable[[], Repo | None]
 
 
-async def writable(token: Writer, pot: Pot, namespace: str, name: str) -> Target:
+async def writable(request: Request, token: Writer, namespace: str, name: str) -> Target:
     """Raises before a byte of the body is read; whether the repo takes files is for `admit` to say."""
     check_write(token, check_name(namespace, "path namespace"))
-    return Target(f"{namespace}/{check_name(name, 'path name')}", token, partial(open_repo, pot, namespace, name))
+    full_name = f"{namespace}/{check_name(name, 'path name')}"
+    return Target(full_name, token, partial(open_repo, services_of(request), namespace, name))
 
 
 WritableRepo = Annotated[Target, Depends(writable)]
@@ -67,7 +68,6 @@ SafePath = Annotated[str, Depends(safe_path)]
 
 async def arrived_file(
     request: Request,
-    pot: Pot,
     target: WritableRepo,
     path: SafePath,
     header: Announced = None,
@@ -76,14 +76,15 @@ async def arrived_file(
 ) -> Arrival:
     """The body, in its blob."""
     announced, check = announced_sha256(header, query), partial(check_file, path)
-    return await take_in(request, pot, target.token, announced, check, admit=target.admit)
+    return await take_in(request, services_of(request), target.token, announced, check, admit=target.admit)
 
 
 async def arrived_blob(
-    request: Request, pot: Pot, target: WritableRepo, sha256: str, content_range: ContentRange = None
+    request: Request, target: WritableRepo, sha256: str, content_range: ContentRange = None
 ) -> Arrival:
     """The body, in the blob that the path names."""
-    return await take_in(request, pot, target.token, check_sha256(sha256, "path sha256"), admit=target.admit)
+    digest = check_sha256(sha256, "path sha256")
+    return await take_in(request, services_of(request), target.token, digest, admit=target.admit)
 
 
 @router.put(

@@ -25,10 +25,15 @@ class Services:
     metrics: CollectorRegistry
 
 
-async def _services(request: Request) -> Services:
+def services_of(request: Request) -> Services:
+    """What `Pot` is, for who has the request anyway: a dependency is solved again wherever it is named."""
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
+
+
+async def _services(request: Request) -> Services:
+    return services_of(request)
 
 
 Pot = Annotated[Services, Depends(_services)]

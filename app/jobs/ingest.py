@@ -1,7 +1,7 @@
 """Looking at a commit: what its files amount to, kept as a record that listings and searches use."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from app.jobs.hashing import hash_tensors
@@ -30,6 +30,7 @@ MOST_AGAIN = 2000
 """Deltas without a base that are looked at again when a base arrives, the newest."""
 READABLE_BYTES = 1 << 30
 """A larger base is not read for the norms of what is put on it: it may lie in an object store."""
+TOLD = tuple(field.name for field in fields(TensorFacts))
 CONFIGS = ("config.json", "diff.json")
 """Endings of the files that say how an artefact's tensors are meant."""
 
@@ -184,8 +185,8 @@ def _readable(look: Look, base: KnownBase) -> Mapping[str, StoredTensor]:
 
 
 def _row(facts: TensorFacts, base: StoredHash | None) -> dict[str, Any]:
-    row = asdict(facts) | {"shape": list(facts.shape)}
-    return row | {"base_sha256": None if base is None else base.sha256}
+    row: dict[str, Any] = {name: getattr(facts, name) for name in TOLD}
+    return row | {"shape": list(facts.shape), "base_sha256": None if base is None else base.sha256}
 
 
 def _files(source: Source, artefact: Artefact) -> list[dict[str, Any]]:
