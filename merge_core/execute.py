@@ -10,7 +10,7 @@ from merge_core.factorise import FactorSink, factorise
 from merge_core.growth import GrowingSink, Growth
 from merge_core.not_finite import not_finite
 from merge_core.outputs import OutputSink
-from merge_core.plan import Plan
+from merge_core.plan import COPY_STEP, Plan
 from merge_core.planning.factors import Built, Factors, merge_of
 from merge_core.planning.tensors import Copy, Merge
 from merge_core.results import Result
@@ -18,6 +18,7 @@ from merge_core.run import Run
 from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces, read_ahead
 from merge_core.survey import survey_stages
 from merge_core.survey_records import Memory, SurveyRecords
+from merge_core.windows import Window
 
 COPY_BYTES = 1 << 23
 
@@ -205,8 +206,11 @@ def _factor_task(factors: Factors, run: Run, sink: OutputSink, progress: _Progre
 
 def _copy_task(copy: Copy, start: int, sink: OutputSink, progress: _Progress) -> Task:
     def write() -> None:
-        piece = copy.stored.data[start : start + COPY_BYTES]
-        sink.write(copy.spec.name, start, piece)
-        progress.add(piece.nbytes)
+        itemsize, stop = copy.spec.dtype.itemsize, min(start + COPY_BYTES, copy.spec.nbytes)
+        window = Window(copy.stored, COPY_STEP // itemsize, surveyed=False)
+        for place in range(start, stop, COPY_STEP):
+            size = min(COPY_STEP, stop - place)
+            sink.write(copy.spec.name, place, window.read(place // itemsize, size // itemsize))
+        progress.add(stop - start)
 
     return write

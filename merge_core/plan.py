@@ -38,6 +38,9 @@ MOST_SHARDS = 800
 CHUNK = 1 << 18
 """Elements that an element-wise method sees at once: so many that writing them is cheap, few enough for the caches."""
 
+COPY_STEP = 1 << 19
+"""Bytes of a copy that are read at a time to be written: they stay in a cache, and cost less than mapped pages."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -154,7 +157,7 @@ def _digest(recipe: Recipe, opened: "Inputs") -> str:
 def memory_need(tensor: Built, elements: int | None = None) -> int:
     """Bytes that one thread needs to build the tensor, beyond the mapped inputs."""
     if isinstance(tensor, Copy):
-        return 0
+        return window_bytes(tensor.stored, COPY_STEP // tensor.spec.dtype.itemsize)
     if isinstance(tensor, Factors):
         return tensor.own_bytes + (memory_need(tensor.merge) if tensor.form == "decomposed" else 0)
     elements = elements or chunk_elements(tensor)
