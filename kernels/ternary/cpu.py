@@ -1,4 +1,4 @@
-"""Bitplanes in numba: stretches of 2048 elements, whose sums stay in the L1 cache while the experts go by.
+"""Bitplanes in numba: stretches of 2048 elements, whose sums and votes stay in registers while the experts go by.
 
 A plane is given by its address and its length in words of 64 bits. Where a run of elements begins within a word,
 the words of a stretch are shifted into a few of our own first.
@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.bits import float_of_bits
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined
 from kernels.stored_elements import BFLOAT16, load, save
+from kernels.ternary.elections import BALLOT, SHARE, VALUE, mean_bfloat16, mean_float32, sum_bfloat16, sum_float32
+from kernels.ternary.elections import ENTRY as ELECTION_ENTRY
 from kernels.ternary.sums import (
     BLOCK,
     ENTRY,
@@ -21,7 +22,7 @@ from kernels.ternary.sums import (
     add_weights_bfloat16,
     add_weights_float32,
 )
-from kernels.ternary.vectors import WORD, add, mark, pick, words_at
+from kernels.ternary.vectors import WORD, mark, pick, words_at
 
 STRETCH = 2048
 WORDS = STRETCH // WORD
@@ -55,22 +56,14 @@ def _planes(expert: Any, at: Any, count: Any, own: Any) -> Any:
     )
 
 
-@inlined
-def _put(out: Any, planes: Any, words: Any, plus: Any, zero: Any, is_first: Any) -> None:
-    address = np.uint64(out.ctypes.data)
-    if is_first:
-        pick(address, planes[0], planes[1], np.uint64(words), plus, -plus, zero)
-    else:
-        add(address, planes[0], planes[1], np.uint64(words), plus, -plus, zero)
-
-
 @compiled
 def unpack(table: Table, value: Any, out: Floats) -> None:
     own, part = np.empty((2, WORDS), np.uint64), np.empty(STRETCH, np.float32)
     for at in range(0, out.size, STRETCH):
         length = min(STRETCH, out.size - at)
         words = (length + WORD - 1) // WORD
-        _put(part, _planes(table[0], at, words, own), words, value, ZERO, True)
+        planes = _planes(table[0], at, words, own)
+        pick(np.uint64(part.ctypes.data), planes[0], planes[1], np.uint64(words), value, ZERO - value, ZERO)
         out[at : at + length] = part[:length]
 
 
@@ -143,8 +136,9 @@ def _entries(values: Any, coefficients: Any, is_delta: Any) -> Any:
     entries = np.empty((values.size, ENTRY), np.float32)
     for expert in range(values.size):
         weight = coefficients[expert] if is_delta else ONE
-        plus = weight * values[expert]
-        entries[expert, 0], entries[expert, 1], entries[expert, 2] = plus, -plus, weight * ZERO
+        value = values[expert]
+        entries[expert, 0], entries[expert, 1] = weight * value, weight * (ZERO - value)  # 0.0 − 0.0 is no −0.0
+        entries[expert, 2] = weight * ZERO
         entries[expert, 3] = coefficients[expert]
     return entries
 
@@ -202,32 +196,6 @@ def signed_sum(
 
 
 @inlined
-def _elected(votes: Any, zero_vote_sign: Any, signs: Any, words: Any) -> None:
-    """Bits of the elements that elect +, and of those that elect −."""
-    up, down = signs[0], signs[1]
-    least = float_of_bits(np.uint32(1))
-    addresses = np.uint64(votes.ctypes.data), np.uint64(up.ctypes.data), np.uint64(down.ctypes.data)
-    mark(addresses[0], addresses[1], addresses[2], np.uint64(words), least)
-    for i in range(words):
-        p, n = up[i], down[i]
-        up[i] = ~n if zero_vote_sign > 0 else p
-        down[i] = ~p if zero_vote_sign < 0 else n
-
-
-@inlined
-def _agreeing(planes: Any, ballot: Any, signs: Any, words: Any, own: Any) -> Any:
-    """The planes of the entries whose vote has the elected sign; a ballot below 0 votes against its entry."""
-    positive, negative = words_at(planes[0], words), words_at(planes[1], words)
-    votes_with = ~np.uint64(0) if ballot > ZERO else np.uint64(0)
-    votes_against = ~np.uint64(0) if ballot < ZERO else np.uint64(0)
-    for i in range(words):
-        up, down = signs[0, i], signs[1, i]
-        own[0, i] = positive[i] & ((up & votes_with) | (down & votes_against))
-        own[1, i] = negative[i] & ((down & votes_with) | (up & votes_against))
-    return np.uint64(own[0].ctypes.data), np.uint64(own[1].ctypes.data)
-
-
-@inlined
 def _ballot(weight: Any, value: Any, elect: Any) -> Any:
     """What + counts in the vote: w·s, s, or one."""
     if elect == 0:
@@ -236,27 +204,39 @@ def _ballot(weight: Any, value: Any, elect: Any) -> Any:
 
 
 @inlined
-def _vote(table: Any, values: Any, weights: Any, elect: Any, at: Any, words: Any, own: Any, votes: Any) -> None:
-    votes[:] = ZERO
-    for expert in range(weights.size):
-        ballot = _ballot(weights[expert], values[expert], elect)
-        _put(votes, _planes(table[expert], at, words, own), words, ballot, ZERO, False)
+def _candidates(table: Any, values: Any, weights: Any, how: Any, elect: Any) -> Any:
+    """The planes with those first that vote for +, and what each expert's entries count. No ballot, no part in it."""
+    ordered, entries = table.copy(), np.zeros((values.size, ELECTION_ENTRY), np.float32)
+    for expert in range(values.size):
+        weight, ballot = weights[expert], _ballot(weights[expert], values[expert], elect)
+        value = weight * values[expert]
+        entries[expert, BALLOT] = abs(ballot)
+        if ballot < ZERO:
+            ordered[expert, 0], ordered[expert, 1] = table[expert, 1], table[expert, 0]
+            value = -value
+        if ballot != ZERO and ballot == ballot:
+            entries[expert, VALUE], entries[expert, SHARE] = value, abs(weight) if how == 0 else ONE
+    return ordered, entries
 
 
 @inlined
-def _merge(
-    table: Any, values: Any, weights: Any, how: Any, elect: Any, at: Any, words: Any, scratch: Any, rows: Any
+def _elect_rows(places: Any, entries: Any, row: Any, sign: Any, scale: Any, divides: Any) -> None:
+    """Base elements that become those of the result."""
+    address, blocks = np.uint64(row.ctypes.data), row.size // BLOCK
+    if divides:
+        mean_float32(places, entries, sign, address, address, scale, blocks)
+    else:
+        sum_float32(places, entries, sign, address, address, scale, blocks)
+
+
+@inlined
+def _elect_bfloat16(
+    places: Any, entries: Any, base: Any, out: Any, sign: Any, scale: Any, blocks: Any, divides: Any
 ) -> None:
-    own, kept, signs = scratch[0], scratch[1], scratch[2]
-    total, shares = rows[0], rows[1]
-    total[:] = ZERO
-    shares[:] = ZERO
-    for expert in range(weights.size):
-        weight, ballot = weights[expert], _ballot(weights[expert], values[expert], elect)
-        agreeing = _agreeing(_planes(table[expert], at, words, own), ballot, signs, words, kept)
-        _put(total, agreeing, words, weight * values[expert], ZERO, False)
-        share = abs(weight) if how == 0 else ONE
-        add(np.uint64(shares.ctypes.data), agreeing[0], agreeing[1], np.uint64(words), share, share, ZERO)
+    if divides:
+        mean_bfloat16(places, entries, sign, np.uint64(base), np.uint64(out), scale, blocks)
+    else:
+        sum_bfloat16(places, entries, sign, np.uint64(base), np.uint64(out), scale, blocks)
 
 
 @compiled
@@ -275,18 +255,23 @@ def signed_election(
     size: int,
 ) -> None:
     """Votes, signs and the merge of a stretch at a time, put on the base."""
-    scratch, rows = np.empty((3, 2, WORDS), np.uint64), np.empty((4, STRETCH), np.float32)
-    total, shares, votes, widened = rows[0], rows[1], rows[2], rows[3]
-    for at in range(0, size, STRETCH):
-        length = min(STRETCH, size - at)
-        words = (length + WORD - 1) // WORD
-        load(base, base_kind, at, widened[:length])
-        _vote(table, values, weights, elect, at, words, scratch[0], votes)
-        _elected(votes, zero_vote_sign, scratch[2], words)
-        _merge(table, values, weights, how, elect, at, words, scratch, rows)
-        for i in range(length):
-            merged = total[i]
-            if how < 2:
-                merged = merged / shares[i] if shares[i] > ZERO else ZERO
-            total[i] = widened[i] + scale * merged
-        save(total[:length], out, out_kind, at)
+    own, places = np.empty((values.size, 2, WORDS), np.uint64), np.empty((values.size, 2), np.uint64)
+    ordered, entries = _candidates(table, values, weights, how, elect)
+    row, divides = np.zeros(STRETCH, np.float32), how < 2
+    is_bfloat16, whole = base_kind == BFLOAT16 and out_kind == BFLOAT16, size // BLOCK * BLOCK
+    for at in range(0, whole, STRETCH):
+        length = min(STRETCH, whole - at)
+        _whole_planes(ordered, at, length // WORD, own, places)
+        if is_bfloat16:
+            here = base + 2 * at, out + 2 * at
+            _elect_bfloat16(places, entries, *here, zero_vote_sign, scale, length // BLOCK, divides)
+        else:
+            load(base, base_kind, at, row[:length])
+            _elect_rows(places, entries, row[:length], zero_vote_sign, scale, divides)
+            save(row[:length], out, out_kind, at)
+    if whole < size:
+        rest = row[: size - whole]
+        load(base, base_kind, whole, rest)
+        _padded_planes(ordered, whole, rest.size, own, places)
+        _elect_rows(places, entries, row[:BLOCK], zero_vote_sign, scale, divides)
+        save(rest, out, out_kind, whole)

@@ -20,6 +20,8 @@ MASK = ir.VectorType(ir.IntType(1), LANES)
 FLOATS = ir.VectorType(lanes.FLOAT, LANES)
 BYTE = ir.IntType(8).as_pointer()
 GROUPS = 16
+WORD_GROUPS = 4
+"""Groups of lanes in a word of 64 bits."""
 BLOCK = GROUPS * LANES
 """Elements whose sums are in registers at once."""
 LINE = 64
@@ -68,7 +70,7 @@ def _summing(load: Any, store: Any, nbytes: int, step: Step) -> Any:
             with cgutils.for_range(builder, builder.mul(blocks, number(GROUPS // groups))) as outer:
                 read = elements(base, outer.index)
                 for line in read[:: max(LINE // (LANES * nbytes), 1)]:
-                    _fetch(builder, line)
+                    fetch(builder, line)
                 bases = [load(builder, pointer, LANES) for pointer in read] if has_base else [None] * groups
                 totals = [_variable(builder) for _ in range(groups)]
                 with cgutils.for_range(builder, experts) as inner:
@@ -92,9 +94,9 @@ def _summing(load: Any, store: Any, nbytes: int, step: Step) -> Any:
 def _take(builder: Any, step: Step, planes: list[Any], values: list[Any], totals: list[Any], bases: list[Any]) -> None:
     """What one expert adds to every total."""
     for plane in planes:
-        _fetch(builder, plane)
+        fetch(builder, plane)
     for group, (total, base) in enumerate(zip(totals, bases, strict=True)):
-        plus, minus = (_mask(builder, plane, group) for plane in planes)
+        plus, minus = (mask_of(builder, plane, group) for plane in planes)
         chosen = builder.select(plus, values[0], builder.select(minus, values[1], values[2]))
         builder.store(step(builder, builder.load(total), chosen, values[3], base), total)
 
@@ -105,13 +107,13 @@ def _variable(builder: Any) -> Any:
     return cgutils.alloca_once_value(builder, zeros)  # type: ignore[no-untyped-call]
 
 
-def _mask(builder: Any, plane: Any, group: int) -> Any:
+def mask_of(builder: Any, plane: Any, group: int) -> Any:
     place = builder.bitcast(plane, BITS.as_pointer())
     word = builder.load(builder.gep(place, [ir.Constant(ir.IntType(64), group)]), align=1)
     return builder.bitcast(word, MASK)
 
 
-def _fetch(builder: Any, pointer: Any) -> None:
+def fetch(builder: Any, pointer: Any) -> None:
     """Have the cache line that lies AHEAD fetched to be read; where nothing is mapped, nothing happens."""
     number = ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [BYTE, number, number, number])
@@ -119,11 +121,11 @@ def _fetch(builder: Any, pointer: Any) -> None:
     builder.call(fetch, [builder.gep(pointer, [ir.Constant(ir.IntType(64), AHEAD)]), number(0), number(3), number(1)])
 
 
-def _store(builder: Any, value: Any, pointer: Any) -> None:
+def store_float32(builder: Any, value: Any, pointer: Any) -> None:
     lanes.store(builder, value, pointer, align=4)
 
 
 add_bfloat16 = _summing(bfloat16_lanes.load, bfloat16_lanes.store, 2, _add)
 add_weights_bfloat16 = _summing(bfloat16_lanes.load, bfloat16_lanes.store, 2, _add_weight)
-add_float32 = _summing(lanes.load, _store, 4, _add)
-add_weights_float32 = _summing(lanes.load, _store, 4, _add_weight)
+add_float32 = _summing(lanes.load, store_float32, 4, _add)
+add_weights_float32 = _summing(lanes.load, store_float32, 4, _add_weight)

@@ -4,7 +4,6 @@ LLVM turns the bits into mask registers where the machine has them, and into com
 Every lane is one element and its own chain of IEEE additions. Addresses are those of arrays that the callers hold.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -19,9 +18,6 @@ WORD = 64
 BITS = ir.IntType(64)
 MASK = ir.VectorType(ir.IntType(1), WORD)
 FLOATS = ir.VectorType(lanes.FLOAT, WORD)
-
-Step = Callable[[Any, Any, Any, Any], None]
-"""What is done with one word: builder, total's pointer, the chosen values, and the word's index."""
 
 
 def _pointer(builder: Any, address: Any, index: Any, kind: Any, nbytes: int) -> Any:
@@ -61,19 +57,6 @@ def _pick(_context: Any, out: Any, positive: Any, _n: Any, _words: Any, _plus: A
     return types.none(*ADDRESSES, types.uint64, *VALUES), codegen
 
 
-def _add(_context: Any, out: Any, positive: Any, _n: Any, _words: Any, _plus: Any, _minus: Any, _zero: Any) -> Any:
-    """out += chosen."""
-
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        with cgutils.for_range(builder, args[3]) as loop:
-            target = _floats(builder, args[0], loop.index)
-            chosen = _chosen(builder, args[1:3], args[4:7], loop.index)
-            builder.store(builder.fadd(builder.load(target, align=4), chosen), target, align=4)
-        return context.get_dummy_value()
-
-    return types.none(*ADDRESSES, types.uint64, *VALUES), codegen
-
-
 def _mark(_context: Any, values: Any, positive: Any, _negative: Any, _words: Any, _limit: Any) -> Any:
     """The planes of `values`: bits where a value is at least `limit`, and where it is at most −limit."""
 
@@ -93,7 +76,6 @@ def _mark(_context: Any, values: Any, positive: Any, _negative: Any, _words: Any
 
 
 pick: Any = intrinsic(_pick)
-add: Any = intrinsic(_add)
 mark: Any = intrinsic(_mark)
 
 

@@ -121,3 +121,22 @@ def test_planes_that_are_too_short_are_refused():
         pack(normal(3), 0.0)
     with pytest.raises(ValueError, match="experts"):
         signed_sum(base(3, "float32"), [], VALUES[:0], WEIGHTS[:0], "float32")
+
+
+@pytest.mark.parametrize("weights", [[0.0, -1.0, 1e-30], [-1.0, -0.5, -2.0], [1.0, 1.0, 0.0]])
+@pytest.mark.parametrize("values", [[0.1, 0.0, 1e-30], [0.25, 0.25, 0.25], [0.0, 0.0, 0.0]])
+def test_what_comes_to_nothing_has_the_sign_of_its_definition(values, weights):
+    """Weights and values of 0 or whose product is, votes and sums that cancel, on a base of −0.0."""
+    size, planes = 1000, experts(1000)
+    stored = np.full(size, 0x8000, np.uint16), "bfloat16"
+    values, weights = np.array(values, np.float32), np.array(weights, np.float32)
+    tensors = (torch.from_numpy(stored[0]), "bfloat16"), [as_tensors(one) for one in planes]
+    arguments = torch.from_numpy(values), torch.from_numpy(weights), "bfloat16"
+    for one, value in zip(planes, map(float, values), strict=True):
+        assert same_bits(unpack(one, value, size), reference.unpack(as_tensors(one), value, size))
+    for scale in (None, -0.7):
+        found = signed_sum(stored, planes, values, weights, "bfloat16", scale)
+        assert found.tobytes() == reference.signed_sum(*tensors, *arguments, scale).numpy().tobytes()
+    for choices in CHOICES:
+        found = signed_election(stored, planes, values, weights, "bfloat16", -0.7, *choices)
+        assert found.tobytes() == reference.signed_election(*tensors, *arguments, -0.7, *choices).numpy().tobytes()
