@@ -25,9 +25,9 @@ from kernels.gram import BLOCK
 from kernels.kth_magnitude import cpu, near
 from kernels.kth_magnitude.bins import (
     BINS,
-    MOST_BINS,
     NOTHING,
     UNCUT,
+    WINDOW,
     Found,
     Near,
     Threshold,
@@ -36,19 +36,20 @@ from kernels.kth_magnitude.bins import (
     pick_bins,
     pick_blocks,
 )
-from kernels.kth_magnitude.cpu import ABOVE, NOT_FINITE
-from kernels.kth_magnitude.near import INSIDE
+from kernels.kth_magnitude.near import ABOVE, BETWEEN, INSIDE, NOT_FINITE
 from kernels.stored_rows import Rows, table_of
 
 __all__ = [
     "ABOVE",
+    "BETWEEN",
     "BINS",
     "BLOCK",
     "INSIDE",
-    "MOST_BINS",
+    "NEAR_COUNTS",
     "NOTHING",
     "NOT_FINITE",
     "UNCUT",
+    "WINDOW",
     "Found",
     "Near",
     "Threshold",
@@ -63,6 +64,9 @@ __all__ = [
     "sample_histogram",
     "tie_counts",
 ]
+
+NEAR_COUNTS = INSIDE + 2 * WINDOW * BINS[1]
+"""What `near_histogram` counts of each model."""
 
 
 @operation
@@ -108,19 +112,18 @@ def sample_histogram(rows: Rows, start: int, out: Integers | None = None) -> Int
 
 @operation
 def near_histogram(rows: Rows, guess: Near, out: Integers | None = None, edges: Integers | None = None) -> Integers:
-    """How many entries of each model lie above its bins, are not finite, and have each magnitude within the bins.
+    """How many entries of each model are above the windows, between them, not finite, and of each magnitude within.
 
-    int64 [models, INSIDE + bins·BINS[1]]; `out` is added to. Fills `edges`, int64 [blocks, models], with how many
-    of each BLOCK have the smallest magnitude of the middle bin.
+    int64 [models, INSIDE + 2·WINDOW·BINS[1]]; `out` is added to. Fills `edges`, int64 [blocks, 2·models], with how
+    many of each BLOCK have the smallest magnitude of a window, the lower window of each model first.
     """
     table, models, size = table_of("rows", rows)
-    check_array("firsts", guess.firsts, INT64, (models,))
-    check_array("middles", guess.middles, INT64, (models,))
-    shape = models, INSIDE + guess.bins * BINS[1]
+    check_array("firsts", guess.firsts, INT64, (models, 2))
+    shape = models, NEAR_COUNTS
     out = np.zeros(shape, np.int64) if out is None else out
     check_array("out", out, INT64, shape)
-    edges = output("edges", edges, INT64, (-(-size // BLOCK), models))
-    near.count_near(table, size, *guess, BLOCK, out, edges)
+    edges = output("edges", edges, INT64, (-(-size // BLOCK), 2 * models))
+    near.count_near(table, size, guess.firsts, BLOCK, out, edges)
     return out
 
 

@@ -4,15 +4,27 @@ from typing import Any
 
 import numpy as np
 
-from kernels.checks import Integers
+from kernels.checks import Floats, Integers
 from kernels.compiled import compiled
-from kernels.kth_magnitude.cpu import count_near_of, count_top_of
+from kernels.kth_magnitude.bins import WINDOW
+from kernels.kth_magnitude.cpu import (
+    ASKED,
+    INFINITE,
+    count_marked,
+    count_top_of,
+    equal_to,
+    magnitude_bits,
+)
+from kernels.lanes import ones, reaching
 from kernels.stored_rows import STRETCH, load_stretches
 
 SAMPLE = 64
 """Elements of each stretch, one in 32, that a sample looks at."""
-INSIDE = 2
-"""After what is above and what is not finite, the first count of one magnitude."""
+ABOVE, BETWEEN, NOT_FINITE, INSIDE = 0, 1, 2, 3
+"""The first counts of a model: above the upper window, between both, not finite; then each magnitude of the lower
+window, then of the upper."""
+SPAN = np.uint32(WINDOW << 15)
+"""Magnitudes of a window."""
 
 
 @compiled
@@ -34,23 +46,51 @@ def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
 
 
 @compiled
-def count_near(
-    table: Integers,
-    size: int,
-    firsts: Integers,
-    bins: int,
-    middles: Integers,
-    block: int,
-    out: Integers,
-    edges: Integers,
-) -> None:
+def count_near_of(row: Floats, low: Any, high: Any, counts: Integers, edges: Integers) -> None:
+    """`low` and `high` are the bits at which the windows begin; `edges` gets how many equal each."""
+    lower, upper, whole = counts[INSIDE : INSIDE + SPAN], counts[INSIDE + SPAN :], row.size // ASKED * ASKED
+    for lo in range(0, whole, ASKED):
+        from_low, from_high = reaching(row, lo, low), reaching(row, lo, high)
+        at_low, at_high = equal_to(row, lo, from_low, low), equal_to(row, lo, from_high, high)
+        after_low, above = reaching(row, lo, np.uint32(low + SPAN)), reaching(row, lo, np.uint32(high + SPAN))
+        counts[ABOVE] += ones(above)
+        counts[BETWEEN] += ones(after_low & ~from_high)
+        counts[NOT_FINITE] += ones(reaching(row, lo, INFINITE))
+        edges[0] += ones(at_low)
+        edges[1] += ones(at_high)
+        count_marked(row, lo, from_low & ~at_low & ~after_low, low, lower)
+        count_marked(row, lo, from_high & ~at_high & ~above, high, upper)
+    for i in range(whole, row.size):
+        _count_one(magnitude_bits(row[i]), low, high, counts, edges)
+    lower[0] += edges[0]
+    upper[0] += edges[1]
+
+
+@compiled
+def _count_one(bits: Any, low: Any, high: Any, counts: Integers, edges: Integers) -> None:
+    after_low, above = np.uint32(low + SPAN), np.uint32(high + SPAN)
+    counts[ABOVE] += bits >= above
+    counts[BETWEEN] += (bits >= after_low) & (bits < high)
+    counts[NOT_FINITE] += bits >= INFINITE
+    edges[0] += bits == low
+    edges[1] += bits == high
+    if low < bits < after_low:
+        counts[INSIDE + bits - low] += 1
+    if high < bits < above:
+        counts[INSIDE + SPAN + bits - high] += 1
+
+
+@compiled
+def count_near(table: Integers, size: int, firsts: Integers, block: int, out: Integers, edges: Integers) -> None:
     """`block` is a multiple of STRETCH."""
-    rows = np.empty((out.shape[0] + 1, STRETCH), np.float32)
+    rows, own = np.empty((out.shape[0] + 1, STRETCH), np.float32), np.empty(2, np.int64)
     edges[:] = 0
     for lo in range(0, size, STRETCH):
         width = min(STRETCH, size - lo)
         load_stretches(table, lo, width, rows)
         for model in range(out.shape[0]):
-            begin, edge = np.uint32(firsts[model] << 15), np.uint32(middles[model] << 15)
-            end, counts = np.uint32(begin + np.uint32(bins << 15)), out[model]
-            edges[lo // block, model] += count_near_of(rows[model, :width], begin, end, edge, counts, counts[INSIDE:])
+            own[:] = 0
+            low, high = np.uint32(firsts[model, 0] << 15), np.uint32(firsts[model, 1] << 15)
+            count_near_of(rows[model, :width], low, high, out[model], own)
+            edges[lo // block, 2 * model] += own[0]
+            edges[lo // block, 2 * model + 1] += own[1]

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from kernels.gram import BLOCK
-from kernels.kth_magnitude.bins import BINS, UNCUT, Near, Threshold
-from kernels.kth_magnitude.cpu import ABOVE, NOT_FINITE
-from kernels.kth_magnitude.near import INSIDE, SAMPLE
+from kernels.kth_magnitude import ABOVE, BETWEEN, INSIDE, NEAR_COUNTS, NOT_FINITE
+from kernels.kth_magnitude.bins import BINS, UNCUT, WINDOW, Near, Threshold
+from kernels.kth_magnitude.near import SAMPLE
 from kernels.stored_rows import STRETCH
 
 
@@ -43,16 +43,18 @@ def sample_histogram(rows: Tensor, start: int, out: Tensor | None = None) -> Ten
 
 def near_histogram(rows: Tensor, guess: Near, out: Tensor | None = None, edges: Tensor | None = None) -> Tensor:
     """The same counts from the sums of comparisons."""
-    bits, width = magnitude_bits(rows).long(), guess.bins * BINS[1]
-    counts = torch.zeros(len(rows), INSIDE + width, dtype=torch.int64, device=rows.device) if out is None else out
-    for model, first in enumerate(guess.firsts.tolist()):
-        begin = first << 15
-        inside = bits[model][(bits[model] >= begin) & (bits[model] < begin + width)] - begin
-        counts[model, ABOVE] += (bits[model] >= begin + width).sum()
+    bits, width, edge_bits = magnitude_bits(rows).long(), WINDOW * BINS[1], torch.as_tensor(guess.firsts) << 15
+    counts = torch.zeros(len(rows), NEAR_COUNTS, dtype=torch.int64, device=rows.device) if out is None else out
+    for model, (low, high) in enumerate(edge_bits.tolist()):
+        counts[model, ABOVE] += (bits[model] >= high + width).sum()
+        counts[model, BETWEEN] += ((bits[model] >= low + width) & (bits[model] < high)).sum()
         counts[model, NOT_FINITE] += (~rows[model].isfinite()).sum()
-        counts[model, INSIDE:] += torch.bincount(inside, minlength=width)
+        for window, begin in enumerate((low, high)):
+            inside = bits[model][(bits[model] >= begin) & (bits[model] < begin + width)] - begin
+            own = counts[model, INSIDE + window * width : INSIDE + (window + 1) * width]
+            own += torch.bincount(inside, minlength=width)
     if edges is not None:
-        edges.copy_(_ties(bits == torch.as_tensor(guess.middles)[:, None] << 15))
+        edges.copy_(_ties((bits[:, None, :] == edge_bits[:, :, None]).reshape(2 * len(rows), -1)))
     return counts
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from kernels.checks import FLOAT32, INT64, Floats, Integers, check_array, output
 from kernels.dispatch import operation
-from kernels.kth_magnitude import BINS, INSIDE, Near
+from kernels.kth_magnitude import BINS, NEAR_COUNTS, Near
 from kernels.spread import cpu
 from kernels.stored_rows import Rows, table_of
 
@@ -34,11 +34,11 @@ def sample_histogram(rows: Rows, start: int, out: Integers | None = None) -> Int
 
 @operation
 def near_histogram(rows: Rows, guess: Near, out: Integers | None = None) -> Integers:
-    """`kth_magnitude.near_histogram` of the spreads: int64 [1, INSIDE + bins·BINS[1]], added to `out`. No edges."""
+    """`kth_magnitude.near_histogram` of the spreads: int64 [1, NEAR_COUNTS], added to `out`. No edges."""
     table, _, size = table_of("rows", rows)
-    shape = 1, INSIDE + guess.bins * BINS[1]
-    out = np.zeros(shape, np.int64) if out is None else out
-    check_array("out", out, INT64, shape)
-    begin = int(guess.firsts[0]) << 15
-    cpu.count_near(table, size, begin, begin + (guess.bins << 15), out[0])
+    check_array("firsts", guess.firsts, INT64, (1, 2))
+    out = np.zeros((1, NEAR_COUNTS), np.int64) if out is None else out
+    check_array("out", out, INT64, (1, NEAR_COUNTS))
+    low, high = guess.firsts[0] << 15
+    cpu.count_near(table, size, low, high, out[0])
     return out

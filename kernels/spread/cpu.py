@@ -6,8 +6,8 @@ import numpy as np
 
 from kernels.checks import Doubles, Floats, Integers
 from kernels.compiled import compiled, inlined
-from kernels.kth_magnitude.cpu import count_near_of, count_top_of
-from kernels.kth_magnitude.near import INSIDE, SAMPLE, sampled_place
+from kernels.kth_magnitude.cpu import count_top_of
+from kernels.kth_magnitude.near import SAMPLE, count_near_of, sampled_place
 from kernels.stored_rows import STRETCH, load_stretches
 
 FOUR = 4
@@ -98,10 +98,11 @@ def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
 
 
 @compiled
-def count_near(table: Integers, size: int, begin: Any, end: Any, out: Integers) -> None:
+def count_near(table: Integers, size: int, low: Any, high: Any, out: Integers) -> None:
     rows, room = _rooms(table.shape[0] - 1, STEP)
-    row = np.empty(STEP, np.float32)
+    row, edges = np.empty(STEP, np.float32), np.empty(2, np.int64)
     for lo in range(0, size, STEP):
         part = row[: min(STEP, size - lo)]
         _spreads(table, lo, rows, room, part)
-        count_near_of(part, np.uint32(begin), np.uint32(end), np.uint32(begin), out, out[INSIDE:])
+        edges[:] = 0
+        count_near_of(part, np.uint32(low), np.uint32(high), out, edges)

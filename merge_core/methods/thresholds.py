@@ -9,17 +9,18 @@ Both ways find the same.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, floor, prod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.kth_magnitude import (
     ABOVE,
+    BETWEEN,
     BINS,
     BLOCK,
     INSIDE,
-    MOST_BINS,
+    NEAR_COUNTS,
     NOT_FINITE,
     NOTHING,
     UNCUT,
@@ -118,12 +119,12 @@ def at_most(share: float, size: int) -> int:
 
 def survey_bytes(rows: int) -> int:
     """Counts under way, others waiting to be added, and the running sum that is made of their total."""
-    return 3 * max(BINS[0], MOST_BINS * BINS[1]) * np.dtype(np.int64).itemsize * rows
+    return 3 * max(BINS[0], NEAR_COUNTS) * np.dtype(np.int64).itemsize * rows
 
 
 def block_bytes(rows: int, searches: int = 1) -> int:
     """The ties of each row at each threshold, the index that a block begins at, and a running sum over one row."""
-    return np.dtype(np.int64).itemsize * (rows * searches + 2)
+    return np.dtype(np.int64).itemsize * (2 * rows * searches + 2)
 
 
 def wants(round_: int, searches: Searches | None) -> bool:
@@ -157,7 +158,8 @@ def conclude(
 ) -> Searches:
     """What is known after a round; `ranks` has an array for each search, with a rank for each row."""
     if round_ == GUESS and total.values[0].sum() < over.size:
-        return _guessed([guess(total.values, its_ranks, over.size) for its_ranks in ranks])
+        nears = [guess(total.values, its_ranks, over.size) for its_ranks in ranks]
+        return tuple(Search(near=None if None in nears else near) for near in nears)
     if round_ in (GUESS, TOP):
         return begin(total, ranks)
     assert searches, "later rounds know what the first has found"
@@ -184,27 +186,17 @@ def survey_low(rows: Rows | StoredRows, searches: Searches, so_far: Counts | Non
     return counts
 
 
-def _guessed(nears: Sequence[Near | None]) -> Searches:
-    """All with as many bins, so that their counts fit together; without a guess where one has none."""
-    known = [near for near in nears if near is not None]
-    bins = max((near.bins for near in known), default=0)
-    is_known = len(known) == len(nears)
-    return tuple(Search(near=near._replace(bins=bins) if near and is_known else None) for near in nears)
-
-
 def _survey_sample(chunk: Chunk, so_far: Counts | None) -> Counts:
     return Counts(sample_histogram(chunk.source, chunk.start, None if so_far is None else so_far.values))
 
 
 def _survey_near(chunk: Chunk, searches: Searches, so_far: Counts | None) -> Both:
-    rows, nears = chunk.source, [search.near for search in searches]
-    models, size = rows.shape
-    width = INSIDE + BINS[1] * max(near.bins for near in nears if near is not None)
-    counts = np.zeros((len(searches), models, width), dtype=np.int64) if so_far is None else so_far.values
-    edges = [np.empty((-(-size // BLOCK), models), dtype=np.int64) for _ in searches]
-    for near, its_counts, its_edges in zip(nears, counts, edges, strict=True):
-        assert near is not None, "a sample has been taken"
-        near_histogram(rows, near, its_counts, its_edges)
+    models, size = chunk.source.shape
+    shape = len(searches), models, NEAR_COUNTS
+    counts = np.zeros(shape, dtype=np.int64) if so_far is None else so_far.values
+    edges = [np.empty((-(-size // BLOCK), 2 * models), dtype=np.int64) for _ in searches]
+    for search, its_counts, its_edges in zip(searches, counts, edges, strict=True):
+        near_histogram(chunk.source, _near(search), its_counts, its_edges)
     refuse_infinite_counts(counts[0, :, NOT_FINITE], chunk.tensor)
     return Both(counts, _located(edges, chunk.start))
 
@@ -244,29 +236,63 @@ def proceed(total: Partial, over: Surveyed, searches: Searches) -> Searches:
     return _with_ties(searches, total.blocks, over) if isinstance(total, Both) and _edges_tell(searches) else searches
 
 
+class _Ending(NamedTuple):
+    """Where the searches of all rows end, `windows` being 1 for the upper one."""
+
+    low: Found
+    magnitudes: Weights
+    windows: NDArray[np.int64]
+    is_told: bool
+    """Whether the places of all ties that are split have been counted."""
+
+
 def _proceed_near(total: Partial, over: Surveyed, searches: Searches, ranks: Sequence[NDArray[np.int64]]) -> Searches:
     """The searches as they were, where a magnitude is not among those that were counted."""
-    found = [
-        _with_counted(search, counts, its_ranks, over.size)
+    endings = [
+        _ending(_near(search), counts, its_ranks, over.size)
         for search, counts, its_ranks in zip(searches, total.values, ranks, strict=True)
     ]
-    if any(search.low is None for search in found):
+    known = [ending for ending in endings if ending is not None]
+    if len(known) < len(endings):
         return searches
-    if isinstance(total, Both) and _edges_tell(found):
-        return _with_ties(tuple(found), total.blocks, over)
-    return tuple(found)
+    found = tuple(
+        replace(search, low=ending.low, magnitudes=ending.magnitudes)
+        for search, ending in zip(searches, known, strict=True)
+    )
+    if not isinstance(total, Both) or not all(ending.is_told for ending in known):
+        return found
+    return _with_ties(found, _chosen(total.blocks, known), over)
 
 
-def _with_counted(search: Search, counts: NDArray[np.int64], ranks: NDArray[np.int64], size: int) -> Search:
-    assert search.near is not None, "a sample has been taken"
-    is_sought, inside = (ranks > 0) & (ranks < size), counts[:, INSIDE:]
-    within = np.where(is_sought, ranks - counts[:, ABOVE], 0)
-    if (is_sought & ((within < 1) | (within > inside.sum(axis=1)))).any():
-        return search
-    low = pick_bins(inside, within)
-    keeps_all = ranks >= max(size, 1)
-    low = Found(*(np.where(keeps_all, fixed, part) for fixed, part in zip((0, 1, 1), low, strict=True)))
-    return replace(search, low=low, magnitudes=magnitudes_of(np.where(keeps_all, 0, search.near.firsts), low.bins))
+def _ending(near: Near, counts: NDArray[np.int64], ranks: NDArray[np.int64], size: int) -> _Ending | None:
+    """None where a rank lies outside both windows; of all entries, or none, there is nothing to find."""
+    is_sought, inside = (ranks > 0) & (ranks < size), counts[:, INSIDE:].reshape(len(ranks), 2, -1)
+    held, of_upper = inside.sum(axis=2), ranks - counts[:, ABOVE]
+    is_upper = of_upper <= held[:, 1]
+    within = np.where(is_upper, of_upper, of_upper - held[:, 1] - counts[:, BETWEEN])
+    rows, windows = np.arange(len(ranks)), is_upper.astype(np.int64)
+    if (is_sought & ((within < 1) | (within > held[rows, windows]))).any():
+        return None
+    found = pick_bins(inside[rows, windows], np.where(is_sought, within, 0))
+    bits = (near.firsts[rows, windows] << 15) + found.bins
+    magnitudes = np.where(is_sought, bits, 0).astype(np.uint32).view(np.float32)
+    magnitudes[ranks <= 0] = np.inf
+    low = Found(*(np.where(ranks >= size, 1, part) for part in found))
+    is_told = (low.bins == 0) | (low.ranks == low.held)
+    return _Ending(low, magnitudes, windows, bool(is_told.all()))
+
+
+def _chosen(edges: Blocks, endings: Sequence[_Ending]) -> Blocks:
+    """Of the blocks' counts for both windows those of the window in which each search has ended."""
+    counts = np.split(edges.values[:, :-1], len(endings), axis=1)
+    columns = [2 * np.arange(len(ending.windows)) + ending.windows for ending in endings]
+    chosen = [own[:, place] for own, place in zip(counts, columns, strict=True)]
+    return Blocks(np.concatenate([*chosen, edges.values[:, -1:]], axis=1))
+
+
+def _near(search: Search) -> Near:
+    assert search.near is not None, "a sample has told where to look"
+    return search.near
 
 
 def _with_magnitudes(search: Search, counts: NDArray[np.int64]) -> Search:
@@ -281,17 +307,10 @@ def begun(search: Search) -> Found:
     return search.top
 
 
-def _edges_tell(searches: Sequence[Search]) -> bool:
-    """Whether some ties are split, and all that are have the magnitude whose places were counted."""
-    split = [search for search in searches if search.splits_ties]
-    return bool(split) and all(map(_edge_tells, split))
-
-
-def _edge_tells(search: Search) -> bool:
-    assert search.low is not None, "ties are of a magnitude"
-    near, low = search.near, search.low
-    edge = 0 if near is None or search.top is not None else (near.middles - near.firsts) << 15
-    return bool(((low.bins == edge) | (low.ranks == low.held)).all())
+def _edges_tell(searches: Searches) -> bool:
+    """Whether some ties are split, and all that are have the smallest magnitude of their bin."""
+    lows = [search.low for search in searches if search.splits_ties and search.low is not None]
+    return bool(lows) and all(((low.bins == 0) | (low.ranks == low.held)).all() for low in lows)
 
 
 def _with_ties(searches: Searches, total: Blocks, over: Surveyed) -> Searches:

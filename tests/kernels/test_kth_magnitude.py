@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from kernels.gram import BLOCK
 from kernels.kth_magnitude import (
     ABOVE,
+    BETWEEN,
     BINS,
     INSIDE,
     NOT_FINITE,
     NOTHING,
     UNCUT,
+    WINDOW,
     Near,
     chunk_cuts,
     guess,
@@ -148,34 +150,48 @@ def test_a_sample_is_of_one_element_in_32_of_every_column_of_a_matrix():
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("bins", [1, 4])
-def test_counts_around_a_guess_are_their_definition(size, bins):
+def test_counts_around_a_guess_are_their_definition(size):
     rows = np.stack([normal(size), coarse(size), normal(size, seed=2)])
     rows[0, : min(size, AWKWARD.size)] = AWKWARD[:size]
-    near = Near(np.array([0x3F80 - 1, 0x3F80, BINS[0]]), bins, np.array([0x3F80, 0x4000, 0x3F80]))
-    edges = dirty((-(-size // BLOCK), 3), np.int64)
-    expected_edges = torch.empty(-(-size // BLOCK), 3, dtype=torch.int64)
+    near = Near(np.array([[0x3F80 - 1, 0x3F80 - 1 + WINDOW], [0x3F80, 0x4000], [BINS[0], BINS[0]]]))
+    edges = dirty((-(-size // BLOCK), 6), np.int64)
+    expected_edges = torch.empty(-(-size // BLOCK), 6, dtype=torch.int64)
     found = near_histogram(rows, near, None, edges)
     assert same_bits(found, reference.near_histogram(torch.from_numpy(rows), near, None, expected_edges).numpy())
     assert same_bits(edges, expected_edges.numpy())
     assert found[0, NOT_FINITE] == (~np.isfinite(rows[0])).sum()
-    assert not found[2, ABOVE]
+    assert not found[2, [ABOVE, BETWEEN]].any()
     assert not found[2, INSIDE:].any()
+    assert (near_histogram(rows, near, found.copy()) == 2 * found).all()
 
 
-@pytest.mark.parametrize("draw", [normal, coarse])
-@pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
+def of_bfloat16(size):
+    """What lies between two bfloat16: multiples of a step, of which some are frequent."""
+    ulps = np.random.default_rng(1).standard_normal(size) * 12
+    return (np.round(ulps) * 2.0**-14).astype(np.float32)
+
+
+@pytest.mark.parametrize("draw", [normal, coarse, of_bfloat16])
+@pytest.mark.parametrize("share", [0.2, 0.31, 0.32, 0.4])
 def test_a_guess_holds_what_is_looked_for(draw, share):
     x = draw(1 << 23)
     k = np.array([int(share * x.size)])
     near = guess(sample_histogram(x[None], 0), k, x.size)
-    counts = near_histogram(x[None], near)[0]
-    assert counts[ABOVE] < k[0] <= counts[ABOVE] + counts[INSIDE:].sum()
+    counts, width = near_histogram(x[None], near)[0], WINDOW * BINS[1]
+    upper, lower = counts[INSIDE + width :].sum(), counts[INSIDE : INSIDE + width].sum()
+    rank = k[0] - counts[ABOVE]
+    assert 0 < rank <= upper or 0 < rank - upper - counts[BETWEEN] <= lower
 
 
 def test_a_sample_that_leaves_too_many_bins_gives_no_guess():
     x = np.exp2(normal(1 << 18) * 20)
     assert guess(sample_histogram(x[None], 0), np.array([100_000]), x.size) is None
+
+
+@pytest.mark.parametrize("k", [0, 1 << 18])
+def test_nothing_is_looked_for_where_all_or_none_is_kept(k):
+    near = guess(sample_histogram(normal(1, 1 << 18), 0), np.array([k]), 1 << 18)
+    assert near.firsts.tolist() == [[BINS[0], BINS[0]]]
 
 
 @pytest.mark.parametrize("start", [0, BLOCK, 2 * BLOCK, 4 * BLOCK])

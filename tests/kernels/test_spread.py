@@ -47,6 +47,6 @@ def test_what_is_not_finite_gives_nan(bad):
 def test_counts_of_spreads_are_their_definition(models, size):
     rows = normal(models, size)
     rows[:, : size // 9] = np.round(rows[:, : size // 9])
-    tensor, guess = torch.from_numpy(rows), Near(np.array([0x3F80 - 1]), 3, np.array([0x3F80]))
+    tensor, guess = torch.from_numpy(rows), Near(np.array([[0x3F80, 0x4000]]))
     assert same_bits(sample_histogram(rows, BLOCK), reference.sample_histogram(tensor, BLOCK).numpy())
     assert same_bits(near_histogram(rows, guess), reference.near_histogram(tensor, guess).numpy())
