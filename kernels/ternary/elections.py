@@ -11,10 +11,13 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels import bfloat16_lanes, lanes
-from kernels.ternary.sums import BLOCK, BYTE, FLOATS, LANES, WORD_GROUPS, fetch, mask_of, store_float32
+from kernels.ternary.sums import BLOCK, BYTE, FLOATS, IS_WIDE, LANES, fetch, mask_of, store_float32
 
-GROUPS = 2 * WORD_GROUPS
-"""Groups of lanes whose sums and shares are in registers at once."""
+GROUPS, WORD_GROUPS = (8, 4) if IS_WIDE else (4, 1)
+"""Groups of lanes whose sums and shares are in registers at once, and those in a word of bits.
+
+Where there are no mask registers, taking a long word apart costs more than all the rest.
+"""
 WORD = ir.IntType(LANES * WORD_GROUPS)
 BITS = ir.VectorType(ir.IntType(1), LANES * WORD_GROUPS)
 BALLOT, VALUE, SHARE, ENTRY = 0, 1, 2, 3

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -19,11 +20,11 @@ BITS = ir.IntType(LANES)
 MASK = ir.VectorType(ir.IntType(1), LANES)
 FLOATS = ir.VectorType(lanes.FLOAT, LANES)
 BYTE = ir.IntType(8).as_pointer()
-GROUPS = 16
-WORD_GROUPS = 4
-"""Groups of lanes in a word of 64 bits."""
-BLOCK = GROUPS * LANES
-"""Elements whose sums are in registers at once."""
+IS_WIDE = bool(get_host_cpu_features().get("avx512f"))
+GROUPS = 16 if IS_WIDE else 4
+"""Groups of lanes whose sums are in registers at once: there are 32 of 16 floats, or 16 of 8."""
+BLOCK = 256
+"""Elements that a run is a multiple of."""
 LINE = 64
 AHEAD = 1024
 """Bytes from what is read to what is asked for."""
@@ -67,7 +68,7 @@ def _summing(load: Any, store: Any, nbytes: int, step: Step) -> Any:
                 first = lanes.address(context, builder, kind, array, builder.mul(expert, number(count)))
                 return [builder.load(builder.gep(first, [number(i)])) for i in range(count)]
 
-            with cgutils.for_range(builder, builder.mul(blocks, number(GROUPS // groups))) as outer:
+            with cgutils.for_range(builder, builder.mul(blocks, number(BLOCK // LANES // groups))) as outer:
                 read = elements(base, outer.index)
                 for line in read[:: max(LINE // (LANES * nbytes), 1)]:
                     fetch(builder, line)
