@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from merge_core.methods import Method, State, thresholds
+from merge_core.methods import Method, State, searches
 from merge_core.planning.tensors import Merge
 from merge_core.run import Run
 from merge_core.survey_keys import Marks, survey_key
@@ -113,7 +113,7 @@ def _is_sound(key: str, record: bytes) -> bool:
 def _classes(method: type[Method]) -> Classes:
     """The records that a method's states are made of: those that its module, or one it builds on, knows by name."""
     names = [kind.__module__ for kind in method.__mro__ if kind.__module__.startswith("merge_core.methods.")]
-    modules = [sys.modules[name] for name in dict.fromkeys([*names, thresholds.__name__])]
+    modules = [sys.modules[name] for name in dict.fromkeys([*names, searches.__name__])]
     return {name: thing for module in modules for name, thing in vars(module).items() if _is_record(thing)}
 
 

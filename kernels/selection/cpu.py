@@ -56,6 +56,7 @@ def _add_ties(rows: Floats, squares: Doubles, reached: Any, above: Any, out: Dou
 
 @compiled
 def squares_beyond(table: Integers, size: int, above: Any, reached: Any, block: int, out: Doubles) -> None:
+    """What is above is cleared of the rest and added up as `kernels.gram` does it; ties are looked for first."""
     models = table.shape[0] - 1
     rows, sums = room_of(models, STRETCH)[0], np.empty((models, LANES), np.float64)
     room, marks = np.empty((2, STRETCH), np.float64), np.empty(STRETCH, np.bool_)

@@ -20,10 +20,10 @@ from merge_core.methods.contract import (
     State,
     Surveyed,
     Weights,
-    refuse_infinite_rows,
     refuse_weights,
 )
-from merge_core.methods.thresholds import Searches
+from merge_core.methods.finite import refuse_infinite_rows
+from merge_core.methods.searches import Searches
 from merge_core.tensors import row_size
 
 Doubles = NDArray[np.float64]

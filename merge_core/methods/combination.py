@@ -4,18 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.gram import gram, row_gram
-from merge_core.methods.contract import (
-    Blocks,
-    Chunk,
-    Counts,
-    Method,
-    Partial,
-    Rows,
-    State,
-    Surveyed,
-    Weights,
-    refuse_infinite_sums,
-)
+from merge_core.methods.contract import Blocks, Chunk, Counts, Method, Partial, Rows, State, Surveyed, Weights
+from merge_core.methods.finite import refuse_infinite_sums
 from merge_core.tensors import row_size
 
 Doubles = NDArray[np.float64]

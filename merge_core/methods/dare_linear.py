@@ -6,16 +6,8 @@ from pydantic import Field
 
 from kernels.random_drop import drop_merge
 from kernels.trim_elect.choices import Elect, Merge
-from merge_core.methods.contract import (
-    Chunk,
-    Method,
-    Rows,
-    State,
-    Weights,
-    normalized,
-    refuse_zero_sum,
-    refused_rows,
-)
+from merge_core.methods.contract import Chunk, Method, Rows, State, Weights, normalized, refuse_zero_sum
+from merge_core.methods.finite import refused_rows
 
 
 class DareLinear(Method):

@@ -10,18 +10,8 @@ from kernels.all_finite import rows_are_finite
 from kernels.gram import BLOCK
 from kernels.stored_rows import StoredRows
 from merge_core.errors import RecipeError
-from merge_core.methods.contract import (
-    Blocks,
-    Chunk,
-    Counts,
-    Method,
-    Partial,
-    Rows,
-    State,
-    Surveyed,
-    Weights,
-    refuse_infinite_rows,
-)
+from merge_core.methods.contract import Blocks, Chunk, Counts, Method, Partial, Rows, State, Surveyed, Weights
+from merge_core.methods.finite import refuse_infinite_rows
 from merge_core.methods.per_task import require_task
 from merge_core.methods.sparse_rows import elect
 

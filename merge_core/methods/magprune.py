@@ -7,7 +7,8 @@ from pydantic_core import PydanticCustomError
 
 from kernels.rank_drop import rank_merge
 from kernels.trim_elect.choices import Merge
-from merge_core.methods.contract import Chunk, Method, Rows, Weights, refused_rows
+from merge_core.methods.contract import Chunk, Method, Rows, Weights
+from merge_core.methods.finite import refused_rows
 from merge_core.tensors import row_size
 
 USUAL_EPSILON = 0.15

@@ -9,7 +9,8 @@ from pydantic import Field
 from kernels.competition import Span, balance_histogram, compete
 from merge_core.methods import thresholds
 from merge_core.methods.contract import Chunk, Counts, Method, Partial, Rows, State, Surveyed, Weights
-from merge_core.methods.thresholds import Searches, at_least
+from merge_core.methods.searches import Searches
+from merge_core.methods.thresholds import at_least
 
 TAIL = 0.0001
 """The share of entries at either end whose magnitude is clamped."""

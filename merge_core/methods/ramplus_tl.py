@@ -17,9 +17,9 @@ from merge_core.methods.contract import (
     State,
     Surveyed,
     Weights,
-    refuse_infinite_rows,
     refuse_weights,
 )
+from merge_core.methods.finite import refuse_infinite_rows
 
 
 class RamPlusTl(Method):

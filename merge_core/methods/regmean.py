@@ -7,17 +7,8 @@ from pydantic import Field
 
 from kernels.weighted_sum import weighted_sum
 from merge_core.errors import FileError
-from merge_core.methods.contract import (
-    Chunk,
-    Method,
-    Reads,
-    Rows,
-    Space,
-    State,
-    Weights,
-    normalized,
-    refuse_infinite_rows,
-)
+from merge_core.methods.contract import Chunk, Method, Reads, Rows, Space, State, Weights, normalized
+from merge_core.methods.finite import refuse_infinite_rows
 from merge_core.methods.lapack import serial
 from merge_core.methods.shares import refuse_negative_weights
 from merge_core.methods.spectral import Doubles

@@ -26,12 +26,12 @@ from merge_core.methods.contract import (
     State,
     Surveyed,
     Weights,
-    refuse_infinite_rows,
-    refuse_infinite_sums,
     refuse_weights,
 )
+from merge_core.methods.finite import refuse_infinite_rows, refuse_infinite_sums
+from merge_core.methods.searches import Searches
 from merge_core.methods.sparse_rows import ZERO_VOTE_SIGN, elect
-from merge_core.methods.thresholds import Searches, at_least
+from merge_core.methods.thresholds import at_least
 
 SUMS, PART = thresholds.TIES, thresholds.ROUNDS
 """The rounds that add up the squares of what is selected: in all, and in the block in which ties are cut off."""

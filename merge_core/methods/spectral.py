@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from kernels.weighted_sum import weighted_sum
 from merge_core.deltas import Delta
-from merge_core.methods.contract import Chunk, Method, Reads, Rows, Space, State, Weights, refuse_infinite_rows
+from merge_core.methods.contract import Chunk, Method, Reads, Rows, Space, State, Weights
 from merge_core.methods.core import Core, CoreDelta, Sides, all_low_rank
+from merge_core.methods.finite import refuse_infinite_rows
 from merge_core.methods.lapack import decomposing
 
 NEGLIGIBLE = 1e-6

@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from kernels.weighted_sum import weighted_sum
-from merge_core.methods.contract import Chunk, Method, Rows, State, Weights, refuse_infinite_rows
+from merge_core.methods.contract import Chunk, Method, Rows, State, Weights
+from merge_core.methods.finite import refuse_infinite_rows
 from merge_core.methods.per_task import require_task
 
 

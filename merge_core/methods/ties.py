@@ -10,7 +10,8 @@ from pydantic import Field
 from kernels.trim_elect import Elect, How, sign_balance, trim_elect
 from merge_core.methods import thresholds
 from merge_core.methods.contract import Chunk, Counts, Entries, Method, Partial, Rows, State, Surveyed, Weights
-from merge_core.methods.thresholds import Searches, at_least
+from merge_core.methods.searches import Searches, first_entries, with_all_ties
+from merge_core.methods.thresholds import at_least
 
 Convention = Literal["stockpot", "original", "peft", "mergekit"]
 Votes = Literal["total", "frequency"]
@@ -81,7 +82,7 @@ class Ties(Method):
     def settled(self, inputs: Sequence[Entries], size: int) -> State:
         if self.convention == "original" or (self.scope == "model" and self.density < 1.0):
             return None
-        return Trim((thresholds.first_entries(inputs, self.kept(size)),), is_settled=True)
+        return Trim((first_entries(inputs, self.kept(size)),), is_settled=True)
 
     def wants_round(self, round_: int, state: State) -> bool:
         if state is not None and state.is_settled:
@@ -113,7 +114,7 @@ class Ties(Method):
             return replace(state, majority=int(np.sign(total.values.sum())))
         searches, ranks = None if state is None else state.searches, [np.full(len(weights), self.kept(over.size))]
         searches = thresholds.conclude(round_, total, over, searches, ranks)
-        return Trim(thresholds.with_all_ties(searches) if self.convention == "original" else searches)
+        return Trim(with_all_ties(searches) if self.convention == "original" else searches)
 
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         (search,) = state.searches

@@ -36,6 +36,7 @@ from merge_core.methods import (
     Weights,
     thresholds,
 )
+from merge_core.methods.searches import Search, Searches
 from merge_core.recipe import TernaryOutput
 
 Sums = NDArray[np.float64]
@@ -48,7 +49,7 @@ MADE = 6
 class Compressed:
     """A tensor's survey: the search for what is kept, then the value that its entries get."""
 
-    searches: thresholds.Searches
+    searches: Searches
     value: float = 0.0
 
 
@@ -124,7 +125,7 @@ class Compeft(Method):
         self._errors[over.tensor] = self._relative_error(total.values, search, ties, over, value)
         return Compressed(searches, value)
 
-    def _value(self, sums: Sums, search: thresholds.Search, ties: int, size: int) -> float:
+    def _value(self, sums: Sums, search: Search, ties: int, size: int) -> float:
         """What an entry becomes, in float64."""
         magnitude, kept = float(search.magnitudes[0]), sums[BEYOND] + ties
         if self.output.magnitude == "std":
@@ -135,7 +136,7 @@ class Compeft(Method):
             return float(self.output.alpha * (sums[SIZES_BEYOND] + ties * magnitude) / kept)
         return float(self.output.alpha * (sums[SIGNED_BEYOND] + sums[SIGNED_TIES] * magnitude) / kept)
 
-    def _relative_error(self, rows: Sums, search: thresholds.Search, ties: int, over: Surveyed, value: float) -> float:
+    def _relative_error(self, rows: Sums, search: Search, ties: int, over: Surveyed, value: float) -> float:
         """From sums: Σ(τ − v·s)² = Στ² − 2 v Σ|τ kept| + v² · entries."""
         own = slice(over.blocks.start, over.blocks.stop)
         sums, magnitude = rows[own].sum(axis=0), float(search.magnitudes[0])
@@ -154,7 +155,7 @@ class Compeft(Method):
         return ternarize(row, float(search.magnitudes[0]), ties, state.value)
 
 
-def _ties_kept(rows: Sums, search: thresholds.Search, convention: str) -> int:
+def _ties_kept(rows: Sums, search: Search, convention: str) -> int:
     """How many of the entries equal to the threshold are kept; the authors' code keeps all of them."""
     assert search.low is not None, "sums are taken once the magnitude is known"
     return int(rows[:, TIES].sum()) if convention == "original" else int(search.low.ranks[0])
