@@ -13,6 +13,7 @@ from merge_core.outputs import OutputSink
 from merge_core.plan import COPY_STEP, Plan
 from merge_core.planning.factors import Built, Factors, merge_of
 from merge_core.planning.tensors import Copy, Merge
+from merge_core.read_ahead import leave
 from merge_core.results import Result
 from merge_core.run import Run
 from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces, read_ahead
@@ -177,6 +178,8 @@ def _merge_task(piece: Piece, sink: OutputSink, progress: _Progress) -> Task:
         result = piece.run.open_result()
         for start, size in piece.chunks():
             _merge_chunk(piece.run, result, start, size, sink)
+        for data in piece.run.mapped_inputs(piece.start, piece.stop):
+            leave(data)
         progress.finished(piece)
 
     return merge

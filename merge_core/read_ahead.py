@@ -1,13 +1,14 @@
-"""Asking the system for mapped bytes before they are needed, so that the disk works while the processors do."""
+"""Telling the system which mapped bytes are needed next, and which no more."""
 
 import ctypes
 import mmap
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 _PAGE = mmap.PAGESIZE
-_WILL_NEED = mmap.MADV_WILLNEED
+_WILL_NEED, _DONE = mmap.MADV_WILLNEED, mmap.MADV_DONTNEED
 _LIBC = ctypes.CDLL(None)
 _LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _LIBC.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
@@ -18,6 +19,27 @@ def will_need(data: NDArray[Any]) -> None:
     if data.nbytes and not is_present(data):
         first = data.ctypes.data // _PAGE * _PAGE
         _LIBC.madvise(first, data.ctypes.data + data.nbytes - first, _WILL_NEED)
+
+
+def leave(data: NDArray[Any]) -> None:
+    """Take whole pages of mapped bytes out of the process; they stay in the system's cache, and may be read again.
+
+    Left to the end of the process, one thread takes all of them out while the others wait. Memory that is no mapped
+    file would be lost: it is left alone.
+    """
+    if not _is_of_map(data):
+        return
+    first = -(-data.ctypes.data // _PAGE) * _PAGE
+    last = (data.ctypes.data + data.nbytes) // _PAGE * _PAGE
+    if last > first:
+        _LIBC.madvise(first, last - first, _DONE)
+
+
+def _is_of_map(data: NDArray[Any]) -> bool:
+    owner: object = data
+    while isinstance(owner, np.ndarray | memoryview):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
+    return isinstance(owner, mmap.mmap)
 
 
 def is_present(data: NDArray[Any]) -> bool:

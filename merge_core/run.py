@@ -65,6 +65,10 @@ class Run:
             if isinstance(entry, Run):
                 yield from entry.stored_inputs(start, stop)
 
+    def mapped_inputs(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
+        """Those that are looked at where they are mapped, as a survey has gone before."""
+        return self.stored_inputs(start, stop) if self.merge.method.rounds else iter(())
+
     def open(self, elements: int | None = None) -> "Reader":
         """A reader for one thread, with room for `elements` at a time."""
         return Reader(self, elements or chunk_elements(self.merge))
