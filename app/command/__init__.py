@@ -6,6 +6,8 @@ Nothing heavy is imported before a subcommand needs it: `stockpot merge` loads n
 import gc
 import resource
 import sys
+from importlib.metadata import version as version_of
+from typing import Annotated
 
 import typer
 
@@ -32,9 +34,10 @@ from merge_core.errors import StockpotError
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
+HELP = "Merge models on this machine, or run and use a service that does."
+
 command = typer.Typer(
     name="stockpot",
-    help="Merge models on this machine, or run and use a service that does.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -44,6 +47,21 @@ for module in (merge, plan, extract, compress, methods, serve, worker, push, pul
 command.add_typer(deltas.group, name="deltas")
 command.add_typer(jobs.group, name="jobs")
 command.add_typer(tokens.group, name="tokens")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stockpot {version_of('stockpot')}")
+        raise typer.Exit
+
+
+@command.callback(help=HELP)
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """What can stand before a subcommand."""
 
 
 def main() -> None:
