@@ -1,13 +1,15 @@
 """Contestants taking turns at one task, A B C A B C …, so that a busy minute falls on all of them alike."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from statistics import median
 
 from tests.benchmarks.measure import BenchmarkError, Usage, measure
+
+READ_BYTES = 1 << 22
 
 PATIENCE_S = 30.0
 """A contestant slower than this in the warm-up has been measured by it: it does not run again. Not so the first of a
@@ -25,13 +27,17 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What all contestants do. `moved_bytes` counts every input once and the output once, whoever reads twice."""
+    """What all contestants do. `moved_bytes` counts every input once and the output once, whoever reads twice.
+
+    `inputs` are read before every turn: while somebody else takes minutes, a system may drop what lies idle.
+    """
 
     name: str
     shape: str
     dtype: str
     moved_bytes: int
     contestants: tuple[Contestant, ...]
+    inputs: tuple[Path, ...] = ()
 
 
 @dataclass(slots=True)
@@ -69,12 +75,20 @@ def compete(
             outcome = outcomes[contestant.name]
             patience_s = inf if contestant is task.contestants[0] else terms.patience_s
             if outcome.failure is None and not _is_settled(outcome, patience_s):
+                _read(task.inputs)
                 said = _take_turn(contestant, outcome, terms, f"{task.name}-{contestant.name}")
                 if round_ == 0:
                     _warmed_up(contestant, outcome, patience_s, inspect)
                 say(f"{task.name}, {contestant.name}, {f'round {round_}' if round_ else 'warm-up'}: {said}")
                 _remove(contestant.out)
     return outcomes
+
+
+def _read(files: Iterable[Path]) -> None:
+    for path in files:
+        with path.open("rb") as file:
+            while file.read(READ_BYTES):
+                pass
 
 
 def _take_turn(contestant: Contestant, outcome: Outcome, terms: Terms, label: str) -> str:

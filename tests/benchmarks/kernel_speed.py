@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kernels.kth_magnitude import WINDOW, Near
 from kernels.selection import Beyond
 
 ELEMENTS = 1 << 16
@@ -66,7 +67,7 @@ def _operations() -> list[tuple[str, str, Arguments]]:
     stored = (row.view(np.uint32) >> 16).astype(np.uint16)
     magnitudes = np.full(MODELS, 1.2815516, np.float32)
     prefixes = magnitudes.view(np.int32).astype(np.int64) >> 15
-    cuts = np.full(MODELS, ELEMENTS, np.int64)
+    near, cuts = Near(np.stack([prefixes - WINDOW, prefixes], axis=1)), np.full(MODELS, ELEMENTS, np.int64)
     factors = random.standard_normal((ELEMENTS // COLUMNS, RANK), dtype=np.float32), rows.ravel()[: RANK * COLUMNS]
     lower, upper = (magnitudes, cuts), (2 * magnitudes, cuts)
     return [
@@ -83,8 +84,11 @@ def _operations() -> list[tuple[str, str, Arguments]]:
         ("rank_drop", "rank_drop", (rows, COLUMNS, 0, "layer.weight", 0, (0.4, 0.6))),
         ("random_drop", "drop_merge", (rows, weights, 0, "layer.weight", 0, 0.5)),
         ("rank_drop", "rank_merge", (rows, weights, COLUMNS, 0, "layer.weight", 0, (0.4, 0.6))),
+        ("kth_magnitude", "sample_histogram", (rows, 0)),
+        ("kth_magnitude", "near_histogram", (rows, near)),
         ("spread", "spread", (rows,)),
-        ("selection", "selected_squares", (rows, Beyond(np.float32(4.0), -1), 0)),
+        ("spread", "near_histogram", (rows, Near(near.firsts[:1]))),
+        ("selection", "squares_beyond", (rows, np.float32(4.0))),
         ("selection", "selected_merge", (rows, Beyond(np.float32(4.0), -1), 0, weights)),
         ("consensus", "consensus", (rows, weights, weights, 2)),
         ("changed_mean", "changed_mean", (rows, 1e-5)),

@@ -102,7 +102,8 @@ class Bench:
         contestants += self._floor(files) if with_floor else []
         contestants += self._peer(merge, read)
         moved = self.shape.file_bytes * (len(files) + 1)
-        return Task(label or merge.name, f"{len(files)} × {self.shape.name}", "bf16", moved, tuple(contestants))
+        shape = f"{len(files)} × {self.shape.name}"
+        return Task(label or merge.name, shape, "bf16", moved, tuple(contestants), tuple(files))
 
     def _ours(self, merge: Merge, read: list[Path]) -> Contestant:
         recipe = self._write(f"{merge.name}-stockpot.yaml", merge.recipe(self.models[0], read))
