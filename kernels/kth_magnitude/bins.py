@@ -1,5 +1,6 @@
 """Reading the counts: which bin, then which block, holds the entry that is looked for. Small arrays on the host."""
 
+from collections.abc import Iterable
 from math import erf, prod, sqrt
 from typing import NamedTuple
 
@@ -63,15 +64,16 @@ def pick_bins(totals: Integers, ranks: Integers) -> Found:
     return found._replace(bins=np.where(found.bins == NOTHING, NOTHING, totals.shape[1] - 1 - found.bins))
 
 
-def pick_blocks(counts: Integers, ranks: Integers) -> Found:
+def pick_blocks(counts: Integers, ranks: Integers, columns: Iterable[int] | None = None) -> Found:
     """The block of the `ranks`-th entry of each model in element order, from int64 counts [blocks, models].
 
-    A rank of 0, or one above the number of entries, finds NOTHING; the cut is then for the caller to say.
+    `columns` are those of the models where `counts` has others too. A rank of 0, or one above the number of entries,
+    finds NOTHING; the cut is then for the caller to say.
     """
-    return _pick(counts.T, ranks)
+    return _pick(counts.T if columns is None else (counts[:, column] for column in columns), ranks)
 
 
-def _pick(counts: Integers, ranks: Integers) -> Found:
+def _pick(counts: Iterable[Integers], ranks: Integers) -> Found:
     """Of int64 counts [models, places], each model's first place up to which they add up to its rank."""
     found = [_pick_one(row, int(rank)) for row, rank in zip(counts, ranks, strict=True)]
     return Found(*np.ascontiguousarray(np.array(found, dtype=np.int64).reshape(-1, 3).T))
@@ -112,7 +114,7 @@ def _chances(samples: Integers, share: float) -> tuple[Doubles, int]:
     """How likely each bin is to hold the last of that share of largest entries; and the first bin, the rest being 0."""
     likely, upto = samples.sum() * share, np.cumsum(samples[::-1])
     deviation = WIDER * sqrt(likely * (1 - share)) + 1
-    first, last = np.searchsorted(upto, [likely - FAR * deviation, likely + FAR * deviation])
+    first, last = np.searchsorted(upto[:-1], [likely - FAR * deviation, likely + FAR * deviation])
     places = np.append(upto[first - 1] if first else 0, upto[first : last + 1])
     return np.diff([erf((place - likely) / deviation / sqrt(2)) / 2 for place in places])[::-1], len(samples) - 1 - last
 

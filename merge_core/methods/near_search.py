@@ -20,7 +20,7 @@ from kernels.kth_magnitude import (
     pick_bins,
     sample_histogram,
 )
-from merge_core.methods.contract import Blocks, Both, Chunk, Counts, Partial, Surveyed, Weights
+from merge_core.methods.contract import Both, Chunk, Counts, Partial, Surveyed, Weights
 from merge_core.methods.finite import refuse_infinite_counts
 from merge_core.methods.searches import Search, Searches, located, with_ties
 
@@ -65,7 +65,7 @@ def proceed_near(total: Partial, over: Surveyed, searches: Searches, ranks: Sequ
     )
     if not isinstance(total, Both) or not all(ending.is_told for ending in known):
         return found
-    return with_ties(found, _chosen(total.blocks, known), over)
+    return with_ties(found, total.blocks, over, _columns(known))
 
 
 def _ending(near: Near, counts: NDArray[np.int64], ranks: NDArray[np.int64], size: int) -> _Ending | None:
@@ -86,12 +86,13 @@ def _ending(near: Near, counts: NDArray[np.int64], ranks: NDArray[np.int64], siz
     return _Ending(low, magnitudes, windows, bool(is_told.all()))
 
 
-def _chosen(edges: Blocks, endings: Sequence[_Ending]) -> Blocks:
+def _columns(endings: Sequence[_Ending]) -> list[list[int]]:
     """Of the blocks' counts for both windows those of the window in which each search has ended."""
-    counts = np.split(edges.values[:, :-1], len(endings), axis=1)
-    columns = [2 * np.arange(len(ending.windows)) + ending.windows for ending in endings]
-    chosen = [own[:, place] for own, place in zip(counts, columns, strict=True)]
-    return Blocks(np.concatenate([*chosen, edges.values[:, -1:]], axis=1))
+    rows = len(endings[0].windows)
+    return [
+        [2 * (rows * position + row) + int(window) for row, window in enumerate(ending.windows)]
+        for position, ending in enumerate(endings)
+    ]
 
 
 def _near(search: Search) -> Near:

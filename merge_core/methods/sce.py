@@ -28,7 +28,7 @@ from merge_core.methods.contract import (
     Weights,
     refuse_weights,
 )
-from merge_core.methods.finite import refuse_infinite_rows, refuse_infinite_sums
+from merge_core.methods.finite import refuse_infinite_counts, refuse_infinite_rows, refuse_infinite_sums
 from merge_core.methods.searches import Searches
 from merge_core.methods.sparse_rows import ZERO_VOTE_SIGN, elect
 from merge_core.methods.thresholds import at_least
@@ -105,7 +105,8 @@ class Sce(Method):
         follows_mergekit = self.convention == "mergekit" and round_ == thresholds.GUESS
         unchanged = int(total.values[0, 0]) if follows_mergekit else None
         ranks = [np.array([self._selected(over.size, unchanged)])]
-        return Selection(thresholds.conclude(round_, total, over, state and state.searches, ranks))
+        searches = None if state is None else state.searches
+        return Selection(thresholds.conclude(round_, total, over, searches, ranks))
 
     def _selected(self, size: int, unchanged: int | None) -> int:
         """How many elements are selected; mergekit leaves out those that do not vary, which its first round counts."""
@@ -144,6 +145,7 @@ def _near(chunk: Chunk, state: State, so_far: NDArray[np.int64] | None) -> NDArr
     counts = near_histogram(chunk.source, state.searches[0].near, None if so_far is None else so_far[0])
     if counts[0, NOT_FINITE]:
         refuse_infinite_rows(chunk.rows, chunk.tensor)
+        refuse_infinite_counts(counts[:, NOT_FINITE], chunk.tensor)  # of finite rows whose spread is none
     return counts[None]
 
 

@@ -68,19 +68,26 @@ def located(counts: Sequence[NDArray[np.int64]], start: int) -> Blocks:
     return Blocks(np.concatenate([*counts, firsts], axis=1))
 
 
-def with_ties(searches: Searches, total: Blocks, over: Surveyed) -> Searches:
-    counts, firsts = np.split(total.values[:, :-1], len(searches), axis=1), total.values[:, -1]
+def with_ties(
+    searches: Searches, total: Blocks, over: Surveyed, columns: Sequence[Sequence[int]] | None = None
+) -> Searches:
+    """The searches with the blocks in which their ties are cut off; `columns` are those of each search's rows.
+
+    Without them the counts of the rows lie side by side. Of a large model they take much memory: none is copied.
+    """
+    width = (total.values.shape[1] - 1) // len(searches)
+    columns = columns or [range(first, first + width) for first in range(0, width * len(searches), width)]
     return tuple(
-        replace(search, ties=_ties(search, part, firsts, over.blocks)) if search.splits_ties else search
-        for search, part in zip(searches, counts, strict=True)
+        replace(search, ties=_ties(search, total.values, own, over.blocks)) if search.splits_ties else search
+        for search, own in zip(searches, columns, strict=True)
     )
 
 
-def _ties(search: Search, counts: NDArray[np.int64], firsts: NDArray[np.int64], own: range) -> Found:
+def _ties(search: Search, counts: NDArray[np.int64], columns: Sequence[int], own: range) -> Found:
     """Where, in the tensor whose blocks are `own`, the last ties lie: before its start and after its end count too."""
     assert search.low is not None, "ties are counted once the magnitudes are known"
-    found = pick_blocks(counts, search.low.ranks)
-    within = firsts[np.clip(found.bins, own.start, max(own.stop - 1, own.start))]
+    found = pick_blocks(counts, search.low.ranks, columns)
+    within = counts[np.clip(found.bins, own.start, max(own.stop - 1, own.start)), -1]
     firsts_found = np.where(found.bins < own.start, NOTHING, np.where(found.bins < own.stop, within, UNCUT))
     is_whole = search.low.ranks == search.low.held
     return found._replace(bins=np.where(is_whole, UNCUT, firsts_found))

@@ -59,7 +59,7 @@ def survey_bytes(rows: int) -> int:
 
 
 def block_bytes(rows: int, searches: int = 1) -> int:
-    """The ties of each row at each threshold, the index that a block begins at, and a running sum over one row."""
+    """Ties of each row at each threshold in two windows, the index that a block begins at, and a running sum."""
     return np.dtype(np.int64).itemsize * (2 * rows * searches + 2)
 
 
