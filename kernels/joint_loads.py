@@ -20,8 +20,6 @@ from kernels.storage.cpu import from_bfloat16
 FOUR = 4
 LANES = 32
 """As many as a cache line holds."""
-AHEAD = 1024
-"""Bytes from what is read to what is asked for: half a microsecond's reading. Up to 8192 is as good, 512 is not."""
 BYTE = ir.IntType(8).as_pointer()
 
 
@@ -57,21 +55,13 @@ def _loader(models: int, has_base: bool) -> Any:
 def _step(builder: Any, read: list[Any], write: list[Any], at: Any, has_base: bool) -> None:
     """LANES elements of the base and of each model."""
     for source in read if has_base else read[1:]:
-        _fetch(builder, builder.gep(source, [ir.Constant(at.type, AHEAD)]))
+        lanes.fetch_ahead(builder, source)
     base = bfloat16_lanes.load(builder, read[0], LANES) if has_base else None
     if base is not None:
         lanes.store(builder, base, builder.gep(write[0], [at]), 4)
     for source, target in zip(read[1:], write[1:], strict=True):
         value = bfloat16_lanes.load(builder, source, LANES)
         lanes.store(builder, value if base is None else builder.fsub(value, base), builder.gep(target, [at]), 4)
-
-
-def _fetch(builder: Any, pointer: Any) -> None:
-    """Have a cache line fetched to be read; where nothing is mapped, nothing happens."""
-    number = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [BYTE, number, number, number])
-    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
-    builder.call(fetch, [pointer, number(0), number(3), number(1)])
 
 
 _one, _two, _three, _four = (_loader(models, has_base=False) for models in (1, 2, 3, 4))

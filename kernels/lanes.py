@@ -11,6 +11,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 FLOAT = ir.FloatType()
+AHEAD = 1024
+"""Bytes from what is read to what is asked for: half a microsecond's reading. Up to 8192 is as good, 512 is not."""
 
 
 def address(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
@@ -26,6 +28,15 @@ def load(builder: Any, pointer: Any, lanes: int) -> Any:
 
 def store(builder: Any, value: Any, pointer: Any, align: int) -> None:
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=align)
+
+
+def fetch_ahead(builder: Any, pointer: Any) -> None:
+    """Have the cache line fetched that lies AHEAD of a place being read; where nothing is mapped, nothing happens."""
+    number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
+    place = builder.gep(pointer, [ir.Constant(ir.IntType(64), AHEAD)])
+    builder.call(fetch, [place, number(0), number(3), number(1)])
 
 
 def spread(builder: Any, value: Any, lanes: int) -> Any:

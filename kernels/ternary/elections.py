@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels import bfloat16_lanes, lanes
-from kernels.ternary.sums import BLOCK, BYTE, FLOATS, IS_WIDE, LANES, fetch, mask_of, store_float32
+from kernels.ternary.sums import BLOCK, BYTE, FLOATS, IS_WIDE, LANES, mask_of, store_float32
 
 GROUPS, WORD_GROUPS = (8, 4) if IS_WIDE else (4, 1)
 """Groups of lanes whose sums and shares are in registers at once, and those in a word of bits.
@@ -79,7 +79,7 @@ def _electing(load: Any, store: Any, nbytes: int, divides: bool) -> Any:
 
 def _vote(builder: Any, planes: list[Any], ballot: Any, votes: list[Any]) -> None:
     for plane in planes:
-        fetch(builder, plane)
+        lanes.fetch_ahead(builder, plane)
     for group, vote in enumerate(votes):
         plus, minus = (mask_of(builder, plane, group) for plane in planes)
         against = builder.select(minus, builder.fneg(ballot), ZEROS)

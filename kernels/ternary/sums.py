@@ -26,8 +26,6 @@ GROUPS = 16 if IS_WIDE else 4
 BLOCK = 256
 """Elements that a run is a multiple of."""
 LINE = 64
-AHEAD = 1024
-"""Bytes from what is read to what is asked for."""
 ENTRY = 4
 """What is known of an expert: its value where it is +, −, and neither, and its weight."""
 
@@ -71,7 +69,7 @@ def _summing(load: Any, store: Any, nbytes: int, step: Step) -> Any:
             with cgutils.for_range(builder, builder.mul(blocks, number(BLOCK // LANES // groups))) as outer:
                 read = elements(base, outer.index)
                 for line in read[:: max(LINE // (LANES * nbytes), 1)]:
-                    fetch(builder, line)
+                    lanes.fetch_ahead(builder, line)
                 bases = [load(builder, pointer, LANES) for pointer in read] if has_base else [None] * groups
                 totals = [_variable(builder) for _ in range(groups)]
                 with cgutils.for_range(builder, experts) as inner:
@@ -95,7 +93,7 @@ def _summing(load: Any, store: Any, nbytes: int, step: Step) -> Any:
 def _take(builder: Any, step: Step, planes: list[Any], values: list[Any], totals: list[Any], bases: list[Any]) -> None:
     """What one expert adds to every total."""
     for plane in planes:
-        fetch(builder, plane)
+        lanes.fetch_ahead(builder, plane)
     for group, (total, base) in enumerate(zip(totals, bases, strict=True)):
         plus, minus = (mask_of(builder, plane, group) for plane in planes)
         chosen = builder.select(plus, values[0], builder.select(minus, values[1], values[2]))
@@ -112,14 +110,6 @@ def mask_of(builder: Any, plane: Any, group: int) -> Any:
     place = builder.bitcast(plane, BITS.as_pointer())
     word = builder.load(builder.gep(place, [ir.Constant(ir.IntType(64), group)]), align=1)
     return builder.bitcast(word, MASK)
-
-
-def fetch(builder: Any, pointer: Any) -> None:
-    """Have the cache line that lies AHEAD fetched to be read; where nothing is mapped, nothing happens."""
-    number = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [BYTE, number, number, number])
-    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
-    builder.call(fetch, [builder.gep(pointer, [ir.Constant(ir.IntType(64), AHEAD)]), number(0), number(3), number(1)])
 
 
 def store_float32(builder: Any, value: Any, pointer: Any) -> None:
