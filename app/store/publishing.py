@@ -1,18 +1,16 @@
 """A commit of what was sent, and the look at it: both or neither, whenever the process ends."""
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from app.store.blob_records import settle_pending
 from app.store.commits import write_commit
 from app.store.compositions import INGEST
 from app.store.job_rows import insert_job
 from app.store.records import Commit, Job, Repo, Token
-from app.store.repos import insert_repo, locked_repo
+from app.store.repos import locked_repo, new_repo
 from app.store.revisions import MAIN, branch_ref, tip_of
 from app.store.subject import Subject
 from app.store.trees import Changes
-from merge_core.errors import ConflictError
 
 
 class Publishing(Subject):
@@ -36,14 +34,11 @@ class Publishing(Subject):
         self, namespace: str, name: str, changes: Changes, message: str, owner: Token
     ) -> tuple[Commit, Job]:
         """The same to a public repo that is made for it. Raises ConflictError when the name is taken."""
-        try:
-            with self._database.write() as connection:
-                repo = insert_repo(connection, namespace, name, private=False, kind="files")
-                commit = write_commit(connection, repo.id, changes, message, owner.name)
-                settle_pending(connection, _sent(changes), owner)
-                return commit, _look_at(connection, repo, commit)
-        except IntegrityError:
-            raise ConflictError("this name is taken", where="repo", found=f"{namespace}/{name}") from None
+        with self._database.write() as connection:
+            repo = new_repo(connection, namespace, name, private=False, kind="files")
+            commit = write_commit(connection, repo.id, changes, message, owner.name)
+            settle_pending(connection, _sent(changes), owner)
+            return commit, _look_at(connection, repo, commit)
 
 
 def _sent(changes: Changes) -> list[str]:

@@ -22,11 +22,8 @@ class RepoRecords(Subject):
 
     def create_repo(self, namespace: str, name: str, private: bool = False, kind: RepoKind = "files") -> Repo:
         """A repo without commits. Raises ConflictError when the name is taken."""
-        try:
-            with self._database.write() as connection:
-                return insert_repo(connection, namespace, name, private, kind)
-        except IntegrityError:
-            raise ConflictError("this name is taken", where="repo", found=f"{namespace}/{name}") from None
+        with self._database.write() as connection:
+            return new_repo(connection, namespace, name, private, kind)
 
     def ensure_repo(self, namespace: str, name: str, private: bool = False) -> Repo:
         """The repo of this name, made when there is none; an existing one keeps its visibility."""
@@ -124,6 +121,14 @@ def insert_repo(connection: Connection, namespace: str, name: str, private: bool
     moment = now()
     values = {"namespace": namespace, "name": name, "kind": kind, "private": private, "head": None}
     return repo_of(connection.execute(_ADDED, {**values, "created_at": moment, "updated_at": moment}).one())
+
+
+def new_repo(connection: Connection, namespace: str, name: str, private: bool, kind: RepoKind) -> Repo:
+    """The same; raises ConflictError when the name is taken."""
+    try:
+        return insert_repo(connection, namespace, name, private, kind)
+    except IntegrityError:
+        raise ConflictError("this name is taken", where="repo", found=f"{namespace}/{name}") from None
 
 
 def locked_repo(connection: Connection, repo_id: int) -> Repo:
