@@ -49,15 +49,11 @@ class Delta(Protocol):
     def open(self) -> Loader: ...
 
 
-class ReadsWhole(Protocol):
-    """A delta whose loader may be given whole rows only, as `merge_core.tensors.row_size` counts, or all of them."""
-
-    @property
-    def reads(self) -> Reads: ...
-
-
 def reads_of(delta: Delta) -> Reads:
-    """What a chunk of this delta holds whole; an element may stand alone unless the delta says otherwise."""
+    """What a chunk of this delta holds whole, by its property `reads`; an element alone where it has none.
+
+    Rows are whole as `merge_core.tensors.row_size` counts.
+    """
     reads: Reads = getattr(delta, "reads", "element")  # asked for each chunk, and isinstance of a protocol is slow
     return reads
 

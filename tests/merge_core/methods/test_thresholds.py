@@ -77,3 +77,15 @@ def test_what_a_sample_does_not_see_is_refused_all_the_same(method, bad, monkeyp
     models = {"base": {"w": torch.zeros(SIZE)}, "m1": {"w": smooth(1)}, "m2": {"w": second}}
     with pytest.raises(FileError, match=r"tensor 'w'.*ingredient 1"):
         merged(models, mix("m1", "m2", base="base", method=method))
+
+
+@pytest.mark.parametrize("sampled_from", [1, 1 << 60])
+def test_a_spread_beyond_float32_is_refused_whether_or_not_it_is_sampled(
+    sampled_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thresholds, "SAMPLED_FROM", sampled_from)
+    first = smooth(1)
+    first[int((~is_sampled()).nonzero()[-1])] = 3e38
+    models = {"base": {"w": torch.zeros(SIZE)}, "m1": {"w": first}, "m2": {"w": -first}}
+    with pytest.raises(FileError, match="tensor 'w'"):
+        merged(models, mix("m1", "m2", base="base", method=METHODS[9]))
