@@ -46,7 +46,7 @@ class Band(Method):
         return thresholds.wants(round_, state)
 
     def survey_bytes(self, count: int) -> int:
-        return thresholds.survey_bytes(count)
+        return thresholds.survey_bytes(count, searches=2)
 
     def block_bytes(self, count: int) -> int:
         return thresholds.block_bytes(count, searches=2)

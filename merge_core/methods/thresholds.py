@@ -53,9 +53,9 @@ def at_most(share: float, size: int) -> int:
     return floor(round(share * size, 6))
 
 
-def survey_bytes(rows: int) -> int:
+def survey_bytes(rows: int, searches: int = 1) -> int:
     """Counts under way, others waiting to be added, and the running sum that is made of their total."""
-    return 3 * max(BINS[0], NEAR_COUNTS) * np.dtype(np.int64).itemsize * rows
+    return 3 * max(BINS[0], NEAR_COUNTS * searches) * np.dtype(np.int64).itemsize * rows
 
 
 def block_bytes(rows: int, searches: int = 1) -> int:
