@@ -13,10 +13,9 @@ from merge_core.outputs import OutputSink
 from merge_core.plan import COPY_STEP, Plan
 from merge_core.planning.factors import Built, Factors, merge_of
 from merge_core.planning.tensors import Copy, Merge
-from merge_core.read_ahead import leave
 from merge_core.results import Result
 from merge_core.run import Run
-from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces, read_ahead
+from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces
 from merge_core.survey import survey_stages
 from merge_core.survey_records import Memory, SurveyRecords
 from merge_core.windows import Window
@@ -124,21 +123,20 @@ class _Build:
             self.memory.keep(unit)
 
     def _batch(self, tensors: Iterable[tuple[Built, Run | None]], sink: OutputSink) -> Batch:
-        steps = [step for tensor, run in tensors for step in self._steps(tensor, run, sink)]
-        return Batch([task for task, _ in steps], prepare=read_ahead([piece for _, piece in steps]))
+        return Batch([task for tensor, run in tensors for task in self._tasks(tensor, run, sink)])
 
-    def _steps(self, tensor: Built, run: Run | None, sink: OutputSink) -> Iterator[tuple[Task, Piece | None]]:
-        """The tasks that build a tensor, from its start on, each with the piece of a merge that it is."""
+    def _tasks(self, tensor: Built, run: Run | None, sink: OutputSink) -> Iterator[Task]:
+        """The tasks that build a tensor, from its start on."""
         if isinstance(tensor, Copy):
             for start in range(0, tensor.spec.nbytes, COPY_BYTES):
-                yield _copy_task(tensor, start, sink, self.progress), None
+                yield _copy_task(tensor, start, sink, self.progress)
             return
         assert run is not None, "what is no copy is merged"
         if isinstance(tensor, Factors):
-            yield _factor_task(tensor, run, sink, self.progress), None
+            yield _factor_task(tensor, run, sink, self.progress)
             return
         for piece in pieces(run):
-            yield _merge_task(piece, sink, self.progress), piece
+            yield _merge_task(piece, sink, self.progress)
 
 
 def _units(level: list[Run]) -> list[list[Run]]:
@@ -175,11 +173,11 @@ def _levels(runs: list[Run]) -> list[list[Run]]:
 
 def _merge_task(piece: Piece, sink: OutputSink, progress: _Progress) -> Task:
     def merge() -> None:
+        piece.bring_in()
         result = piece.run.open_result()
         for start, size in piece.chunks():
             _merge_chunk(piece.run, result, start, size, sink)
-        for data in piece.run.mapped_inputs(piece.start, piece.stop):
-            leave(data)
+        piece.leave()
         progress.finished(piece)
 
     return merge

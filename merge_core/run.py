@@ -55,19 +55,18 @@ class Run:
         """How many levels of runs lie inside this one."""
         return max((1 + entry.height for entry in (*self.inputs, self.base) if isinstance(entry, Run)), default=0)
 
-    def stored_inputs(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
-        """The elements [start, stop) of whatever is read as it is stored."""
+    def stored(self) -> Iterator[StoredTensor]:
+        """Whatever is taken as it is stored."""
         whole = [entry.stored for entry in self.inputs if isinstance(entry, Replacement)]
-        for stored in (*whole, self.base):
-            if isinstance(stored, StoredTensor):
-                yield stored.storage()[start:stop]
+        yield from (tensor for tensor in (*whole, self.base) if isinstance(tensor, StoredTensor))
         for entry in (*self.inputs, self.base):
             if isinstance(entry, Run):
-                yield from entry.stored_inputs(start, stop)
+                yield from entry.stored()
 
-    def mapped_inputs(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
-        """Those that are looked at where they are mapped, as a survey has gone before."""
-        return self.stored_inputs(start, stop) if self.merge.method.rounds else iter(())
+    def mapped(self) -> Iterator[StoredTensor]:
+        """What of it is looked at where it is mapped, and not read: all if there is a survey, or there are others."""
+        is_read = not self.merge.method.rounds and all(isinstance(entry, Replacement) for entry in self.inputs)
+        return iter(()) if is_read else self.stored()
 
     def open(self, elements: int | None = None) -> "Reader":
         """A reader for one thread, with room for `elements` at a time."""

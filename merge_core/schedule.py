@@ -5,14 +5,14 @@ stages follow each other; the pieces of a stage run in any order, and groups ove
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
+from merge_core.page_cache import bring_in, leave
 from merge_core.plan import chunk_elements
 from merge_core.planning.tensors import Merge
-from merge_core.read_ahead import will_need
 from merge_core.run import Run
 
 PIECE = 1 << 22
@@ -40,16 +40,15 @@ class Piece:
         for start in range(self.start, self.stop, self.elements):
             yield start, min(self.elements, self.stop - start)
 
+    def bring_in(self) -> None:
+        """Have what is looked at in memory."""
+        for tensor in self.run.mapped():
+            bring_in(tensor, self.start, self.stop)
 
-def read_ahead(work: Sequence[Piece | None]) -> Callable[[int], None]:
-    """Has the stored inputs of a piece read from the disk; takes the piece's position."""
-
-    def prepare(position: int) -> None:
-        piece = work[position]
-        for data in () if piece is None else piece.run.stored_inputs(piece.start, piece.stop):
-            will_need(data)
-
-    return prepare
+    def leave(self) -> None:
+        """Take what was looked at, and will not be again, out of the process."""
+        for tensor in self.run.mapped():
+            leave(tensor.storage()[self.start : self.stop])
 
 
 def pieces(run: Run, within: range | None = None) -> list[Piece]:
@@ -73,15 +72,11 @@ Task = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tasks that may run in any order; results are collected as they come, and `finish` follows the last.
-
-    `prepare` is told of a task a little before a thread is free for it.
-    """
+    """Tasks that may run in any order; results are collected as they come, and `finish` follows the last."""
 
     tasks: list[Task]
     collect: Callable[[int, Any], None] = lambda position, result: None
     finish: Callable[[], None] = lambda: None
-    prepare: Callable[[int], None] = lambda position: None
 
 
 Stage = Iterator[Batch]
@@ -130,7 +125,6 @@ class _Flight:
                     return
                 self._start(group)
             stage, position = self._waiting.popleft()
-            stage.batch.prepare(position)
             self._running[self._pool.submit(stage.batch.tasks[position])] = (stage, position)
 
     def _start(self, stages: Stage) -> None:

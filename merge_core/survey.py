@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from merge_core.methods import Blocks, Both, Counts, Partial, Surveyed
 from merge_core.run import Run
-from merge_core.schedule import Batch, Piece, Stage, Task, pieces, read_ahead
+from merge_core.schedule import Batch, Piece, Stage, Task, pieces
 
 
 def survey_stages(runs: list[Run], finished: Callable[[Piece], None]) -> Stage:
@@ -25,7 +25,7 @@ def survey_stages(runs: list[Run], finished: Callable[[Piece], None]) -> Stage:
         if live:
             tally = _Tally(round_, live)
             tasks = [_survey_task(piece, round_, finished) for piece in tally.work]
-            yield Batch(tasks, tally.collect, tally.conclude, read_ahead(tally.work))
+            yield Batch(tasks, tally.collect, tally.conclude)
 
 
 def _asked(run: Run, round_: int) -> range:
@@ -37,6 +37,7 @@ def _asked(run: Run, round_: int) -> range:
 
 def _survey_task(piece: Piece, round_: int, finished: Callable[[Piece], None]) -> Task:
     def survey() -> Partial:
+        piece.bring_in()
         reader, counts, blocks = piece.run.open(), None, []
         for start, size in piece.chunks():
             counts, own = _parted(reader.survey(round_, start, size, counts))

@@ -1,4 +1,4 @@
-"""Telling the system which mapped bytes are needed next, and which no more."""
+"""Bytes of mapped files in memory: brought there before they are looked at, and left afterwards."""
 
 import ctypes
 import mmap
@@ -7,18 +7,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from merge_core.stored import StoredTensor
+
 _PAGE = mmap.PAGESIZE
-_WILL_NEED, _DONE = mmap.MADV_WILLNEED, mmap.MADV_DONTNEED
+_DONE = mmap.MADV_DONTNEED
+
+STEP = 1 << 19
+"""Bytes read at a time: few enough for the caches."""
+
 _LIBC = ctypes.CDLL(None)
 _LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _LIBC.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
 
 
-def will_need(data: NDArray[Any]) -> None:
-    """Have the bytes of a mapped file read in the background; a hint, which costs little where they are here."""
-    if data.nbytes and not is_present(data):
-        first = data.ctypes.data // _PAGE * _PAGE
-        _LIBC.madvise(first, data.ctypes.data + data.nbytes - first, _WILL_NEED)
+def bring_in(tensor: StoredTensor, start: int, stop: int) -> None:
+    """Read elements [start, stop) of a mapped file that are not in memory: looked at, they would come one by one."""
+    elements = tensor.storage()[start:stop]
+    if not elements.nbytes or is_present(elements) or not tensor.can_read():
+        return
+    room = np.empty(min(STEP // elements.itemsize, elements.size), elements.dtype)
+    for place in range(start, stop, room.size):
+        tensor.read_into(room[: stop - place], place)
 
 
 def leave(data: NDArray[Any]) -> None:
