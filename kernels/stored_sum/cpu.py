@@ -8,8 +8,8 @@ from kernels.addresses import halves
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined
 from kernels.storage.cpu import from_bfloat16
-from kernels.stored_elements import BFLOAT16, save
-from kernels.stored_rows import STRETCH, base_stretch, stretch
+from kernels.stored_elements import save
+from kernels.stored_rows import STRETCH, base_stretch, models_are_bfloat16, stretch
 
 
 @inlined
@@ -66,7 +66,7 @@ def _sum(table: Any, lo: Any, weights: Any, base: Any, spare: Any, total: Any) -
 def stored_sum(table: Integers, weights: Floats, out: Any, kind: Any, size: Any) -> None:
     """`out` is the address of `size` elements of that kind."""
     room = np.zeros((3, STRETCH), np.float32)
-    is_bfloat16 = (table[1:, 1] == BFLOAT16).all()
+    is_bfloat16 = models_are_bfloat16(table)
     for lo in range(0, size, STRETCH):
         width = min(STRETCH, size - lo)
         total, spare, nothing = room[0, :width], room[1, :width], room[2, :width]
@@ -81,7 +81,7 @@ def stored_sum(table: Integers, weights: Floats, out: Any, kind: Any, size: Any)
 def stored_delta_sum(table: Integers, weights: Floats, scale: Any, out: Any, kind: Any, size: Any) -> None:
     """The sum of differences from the base, times `scale`, on that base."""
     room = np.empty((3, STRETCH), np.float32)
-    is_bfloat16 = (table[1:, 1] == BFLOAT16).all()
+    is_bfloat16 = models_are_bfloat16(table)
     for lo in range(0, size, STRETCH):
         width = min(STRETCH, size - lo)
         total, spare, base = room[0, :width], room[1, :width], room[2, :width]
