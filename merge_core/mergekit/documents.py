@@ -9,12 +9,17 @@ from merge_core.mergekit.group import Data
 from merge_core.mergekit.translation import Translation, as_data, names_in
 from merge_core.recipe import Recipe
 
+THEIRS, OURS = {"base_model", "models", "slices", "modules", "experts"}, {"method", "ingredients", "stack"}
+"""Keys that tell whose a file is that does not name its `merge_method`."""
+
 
 def is_mergekit(documents: object) -> bool:
-    """True for what mergekit would read: a mapping with `merge_method`, or several documents of which one is."""
+    """True for what is written for mergekit, if not well: a mapping with its keys, or several of which one has them."""
     if isinstance(documents, list) and documents:
         return any(is_mergekit(document) for document in documents)
-    return isinstance(documents, dict) and "merge_method" in documents
+    if not isinstance(documents, dict) or "merge_method" in documents:
+        return isinstance(documents, dict)
+    return not THEIRS.isdisjoint(documents) and OURS.isdisjoint(documents)
 
 
 def read_yaml(raw: bytes) -> Translation:
@@ -48,10 +53,17 @@ def translate(documents: object) -> Translation:
 
 def _read(data: object, place: str | None, notes: list[str]) -> tuple[str | None, Data]:
     try:
+        _refuse_mixture(data)
         document = read_document(data)
         return document.name, as_data(document, notes)
     except (RecipeError, UnsupportedError) as error:
         raise (error if place is None else error.within(place)) from None
+
+
+def _refuse_mixture(data: object) -> None:
+    if isinstance(data, dict) and "experts" in data:
+        message, expected = "a mixture of experts (mergekit-moe) is not built here", "a merge of models"
+        raise UnsupportedError(message, where="experts", found="a file for mergekit-moe", expected=expected)
 
 
 def _joined(named: dict[str | None, Data]) -> Data:

@@ -165,6 +165,24 @@ def test_our_recipes_are_not_taken_for_mergekits() -> None:
         read_yaml(yaml.safe_dump_all([recipe, recipe]).encode())
 
 
+@pytest.mark.parametrize("own", [{"base": "b"}, {"models": ["a"]}])
+def test_a_recipe_of_ours_with_a_key_of_theirs_stays_ours(own: dict[str, Any]) -> None:
+    assert not is_mergekit({"method": "linear", "ingredients": [{"source": "a"}], **own})
+
+
+def test_a_file_without_its_method_is_told_so() -> None:
+    text = yaml.safe_dump({key: value for key, value in TIES.items() if key != "merge_method"})
+    with pytest.raises(RecipeError, match="merge_method: a required key is missing"):
+        read_yaml(text.encode())
+
+
+def test_a_mixture_of_experts_is_refused_by_name() -> None:
+    experts = [{"source_model": "a", "positive_prompts": ["x"]}]
+    text = yaml.safe_dump({"base_model": "b", "gate_mode": "hidden", "experts": experts})
+    with pytest.raises(UnsupportedError, match=r"experts: a mixture of experts .mergekit-moe. is not built here"):
+        read_yaml(text.encode())
+
+
 @pytest.mark.parametrize(
     "text", ["merge_method: [", "a: 1\n---\na: &x 1\nb: *y", "merge_method: ties\nmerge_method: linear"]
 )
