@@ -70,7 +70,7 @@ class ArceeFusion(Method):
         refuse_weights(weights, tensor)
 
     def blocks(self, shape: tuple[int, ...], size: int) -> int:
-        return size // row_size(shape)
+        return size // max(row_size(shape), 1)  # a vector of no entries is a row of none
 
     def survey_bytes(self, count: int) -> int:
         return thresholds.survey_bytes(3)

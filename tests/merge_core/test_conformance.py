@@ -44,7 +44,7 @@ MATRICES = {
 }
 """1, 63, 16384, 16385, 65536, 65537 and 200003 elements: on, before and after the borders of blocks and chunks."""
 
-OTHERS = {"scalar": (), "vector": (63,), "empty": (0, 5), "kernel": (3, 5, 2, 2)}
+OTHERS = {"scalar": (), "vector": (63,), "empty": (0, 5), "kernel": (3, 5, 2, 2), "nothing": (0,), "narrow": (5, 0)}
 
 CASES = [(method, trial) for method in METHODS for trial in TRIALS.get(method.title(), [Trial({}, (1.0, 1.0, 1.0))])]
 NAMES = [f"{method.title()}-{json.dumps(trial.settings)}-{trial.scale}" for method, trial in CASES]
