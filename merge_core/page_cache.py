@@ -26,8 +26,8 @@ def bring_in(tensor: StoredTensor, start: int, stop: int) -> None:
     if not elements.nbytes or is_present(elements) or not tensor.can_read():
         return
     room = np.empty(min(STEP // elements.itemsize, elements.size), elements.dtype)
-    for place in range(start, stop, room.size):
-        tensor.read_into(room[: stop - place], place)
+    for done in range(0, elements.size, room.size):
+        tensor.read_into(room[: elements.size - done], start + done)
 
 
 def leave(data: NDArray[Any]) -> None:
