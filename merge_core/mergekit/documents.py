@@ -14,12 +14,12 @@ THEIRS, OURS = {"base_model", "models", "slices", "modules", "experts"}, {"metho
 
 
 def is_mergekit(documents: object) -> bool:
-    """True for what is written for mergekit, if not well: a mapping with its keys, or several of which one has them."""
+    """True for what is meant for mergekit, complete or not: a mapping with its keys, or several with one such."""
     if isinstance(documents, list) and documents:
         return any(is_mergekit(document) for document in documents)
-    if not isinstance(documents, dict) or "merge_method" in documents:
-        return isinstance(documents, dict)
-    return not THEIRS.isdisjoint(documents) and OURS.isdisjoint(documents)
+    if not isinstance(documents, dict):
+        return False
+    return "merge_method" in documents or (not THEIRS.isdisjoint(documents) and OURS.isdisjoint(documents))
 
 
 def read_yaml(raw: bytes) -> Translation:
