@@ -18,6 +18,12 @@ Stored = tuple[NDArray[Any], str]
 """A 1-D array of a storage type, and the label of its dtype: see `kernels.storage`."""
 
 
+def part(stored: Stored, start: int, size: int) -> Stored:
+    """Elements [start, start + size)."""
+    raw, label = stored
+    return raw[start : start + size], label
+
+
 def place_of(raw: NDArray[Any], label: str) -> tuple[int, int]:
     """Where the elements lie, and the kind that they are of."""
     return raw.ctypes.data, KINDS[label]

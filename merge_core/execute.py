@@ -8,9 +8,10 @@ from kernels.all_finite import all_finite
 from merge_core.errors import CancelledError
 from merge_core.factorise import FactorSink, factorise
 from merge_core.growth import GrowingSink, Growth
+from merge_core.mapped_file import leave, refuse_cut
 from merge_core.not_finite import not_finite
 from merge_core.outputs import OutputSink
-from merge_core.plan import COPY_STEP, Plan
+from merge_core.plan import Plan
 from merge_core.planning.factors import Built, Factors, merge_of
 from merge_core.planning.tensors import Copy, Merge
 from merge_core.results import Result
@@ -18,7 +19,6 @@ from merge_core.run import Run
 from merge_core.schedule import Batch, Piece, Stage, Task, carry_out, pieces
 from merge_core.survey import survey_stages
 from merge_core.survey_records import Memory, SurveyRecords
-from merge_core.windows import Window
 
 COPY_BYTES = 1 << 23
 
@@ -128,8 +128,9 @@ class _Build:
     def _tasks(self, tensor: Built, run: Run | None, sink: OutputSink) -> Iterator[Task]:
         """The tasks that build a tensor, from its start on."""
         if isinstance(tensor, Copy):
-            for start in range(0, tensor.spec.nbytes, COPY_BYTES):
-                yield _copy_task(tensor, start, sink, self.progress)
+            step = COPY_BYTES // tensor.spec.dtype.itemsize
+            for start in range(0, tensor.spec.size, step):
+                yield _copy_task(tensor, start, min(start + step, tensor.spec.size), sink, self.progress)
             return
         assert run is not None, "what is no copy is merged"
         if isinstance(tensor, Factors):
@@ -173,7 +174,7 @@ def _levels(runs: list[Run]) -> list[list[Run]]:
 
 def _merge_task(piece: Piece, sink: OutputSink, progress: _Progress) -> Task:
     def merge() -> None:
-        piece.bring_in()
+        piece.check()
         result = piece.run.open_result()
         for start, size in piece.chunks():
             _merge_chunk(piece.run, result, start, size, sink)
@@ -205,13 +206,12 @@ def _factor_task(factors: Factors, run: Run, sink: OutputSink, progress: _Progre
     return compute
 
 
-def _copy_task(copy: Copy, start: int, sink: OutputSink, progress: _Progress) -> Task:
+def _copy_task(copy: Copy, start: int, stop: int, sink: OutputSink, progress: _Progress) -> Task:
     def write() -> None:
-        itemsize, stop = copy.spec.dtype.itemsize, min(start + COPY_BYTES, copy.spec.nbytes)
-        window = Window(copy.stored, COPY_STEP // itemsize, surveyed=False)
-        for place in range(start, stop, COPY_STEP):
-            size = min(COPY_STEP, stop - place)
-            sink.write(copy.spec.name, place, window.read(place // itemsize, size // itemsize))
-        progress.add(stop - start)
+        refuse_cut(copy.stored)
+        data = copy.stored.storage()[start:stop]
+        sink.write(copy.spec.name, start * copy.spec.dtype.itemsize, data)
+        leave(copy.stored, start, stop)
+        progress.add(data.nbytes)
 
     return write

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from merge_core.chat_templates import with_template
-from merge_core.deltas import Replacement, reads_of
+from merge_core.deltas import reads_of
 from merge_core.errors import CapacityError, RecipeError
 from merge_core.layout import Shard, Slot
 from merge_core.methods.contract import Reads
@@ -22,12 +22,10 @@ from merge_core.planning.memory import blocks_bytes, shared_need
 from merge_core.planning.tensors import Copy, Merge
 from merge_core.recipe import Recipe
 from merge_core.sources import Resolve
-from merge_core.stored import StoredTensor
 from merge_core.tensors import row_size
 from merge_core.tied_head import check_head
 from merge_core.tokenizers import with_tokenizer
 from merge_core.vocabulary import speaker, with_vocabulary
-from merge_core.windows import window_bytes
 
 ENGINE = "2"
 """Raised when the same recipe over the same inputs would give other bytes."""
@@ -37,9 +35,6 @@ MOST_SHARDS = 800
 
 CHUNK = 1 << 18
 """Elements that an element-wise method sees at once: so many that writing them is cheap, few enough for the caches."""
-
-COPY_STEP = 1 << 19
-"""Bytes of a copy that are read at a time to be written: they stay in a cache, and cost less than mapped pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +152,7 @@ def _digest(recipe: Recipe, opened: "Inputs") -> str:
 def memory_need(tensor: Built, elements: int | None = None) -> int:
     """Bytes that one thread needs to build the tensor, beyond the mapped inputs."""
     if isinstance(tensor, Copy):
-        return window_bytes(tensor.stored, COPY_STEP // tensor.spec.dtype.itemsize)
+        return 0
     if isinstance(tensor, Factors):
         return tensor.own_bytes + (memory_need(tensor.merge) if tensor.form == "decomposed" else 0)
     elements = elements or chunk_elements(tensor)
@@ -166,17 +161,10 @@ def memory_need(tensor: Built, elements: int | None = None) -> int:
     blocks = blocks_bytes(tensor) if tensor.method.surveys == "tensor" else 0
     # A method that streams may make as much again as it is given; one on matrices says what it makes.
     rows = count + 4 if "matrix" in _units(tensor) else 2 * count + 4
-    own = 4 * elements * rows + method_own + blocks + _windows_bytes(tensor, elements)
+    own = 4 * elements * rows + method_own + blocks
     return own + sum(
         memory_need(entry, elements) if isinstance(entry, Merge) else entry.open_bytes for entry in tensor.read
     )
-
-
-def _windows_bytes(tensor: Merge, elements: int) -> int:
-    if tensor.method.rounds:
-        return 0
-    stored = (entry.stored if isinstance(entry, Replacement) else entry for entry in (tensor.base, *tensor.inputs))
-    return sum(window_bytes(entry, elements) for entry in stored if isinstance(entry, StoredTensor))
 
 
 def chunk_elements(tensor: Merge) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.storage import add_scaled_narrow, narrow, widen_difference
+from kernels.stored_elements import part
 from kernels.stored_rows import StoredRows
 from merge_core.deltas import Absent, Loader, Replacement, Rows, Ternary
 from merge_core.methods import Chunk, Counts, Partial, State
@@ -14,7 +15,6 @@ from merge_core.plan import chunk_elements
 from merge_core.planning.tensors import AnyBase, Merge
 from merge_core.results import Ready, Result, shortcut
 from merge_core.stored import StoredTensor
-from merge_core.windows import Windows
 
 UNKNOWN = object()
 """The state of a run that nobody has asked for."""
@@ -63,11 +63,6 @@ class Run:
             if isinstance(entry, Run):
                 yield from entry.stored()
 
-    def mapped(self) -> Iterator[StoredTensor]:
-        """What of it is looked at where it is mapped, and not read: all if there is a survey, or there are others."""
-        is_read = not self.merge.method.rounds and all(isinstance(entry, Replacement) for entry in self.inputs)
-        return iter(()) if is_read else self.stored()
-
     def open(self, elements: int | None = None) -> "Reader":
         """A reader for one thread, with room for `elements` at a time."""
         return Reader(self, elements or chunk_elements(self.merge))
@@ -96,16 +91,15 @@ class Reader:
         self._rows = np.empty(len(self.loaders) * elements, dtype=np.float32)
         self._base_loader = _base_loader(run, elements)
         self._base = np.empty(elements, dtype=np.float32)
-        self._windows = _windows(run, elements)
+        self._source = _stored_rows(run)
 
     def chunk(self, start: int, size: int) -> Chunk:
         """The ingredients' elements [start, start + size), valid until the next call."""
         merge = self._run.merge
         place = start, merge.spec.name, merge.spec.shape, merge.seed, merge.statistics_at(start, size)
         rows = self._rows[: len(self.loaders) * size].reshape(len(self.loaders), size)
-        if self._windows is not None:
-            source, own = self._windows.rows(start, size, rows, self._base[None, :size])
-            return Chunk(source, self._mapped_base(start, size) if own is None else own, *place)
+        if self._source is not None:
+            return Chunk(self._source.run(start, size, rows), self._mapped_base(start, size), *place)
         base = self._load_base(start, size)
         for loader, row in zip(self.loaders, rows, strict=True):
             if merge.space == "delta":
@@ -163,8 +157,7 @@ class Reader:
         base = self._run.base
         if not isinstance(base, StoredTensor):
             return self._load_base(start, size)
-        own = base.storage()[start : start + size], base.spec.dtype.label
-        return StoredRows.of([own], None, self._base[None, :size])
+        return StoredRows.of([part(base.labelled(), start, size)], None, self._base[None, :size])
 
 
 def _base_loader(run: Run, elements: int) -> Loader | None:
@@ -175,11 +168,11 @@ def _base_loader(run: Run, elements: int) -> Loader | None:
     return None if run.base is None else run.base.open()
 
 
-def _windows(run: Run, elements: int) -> Windows | None:
+def _stored_rows(run: Run) -> StoredRows | None:
     """Inputs that are whole stored tensors, for a method on deltas after their base; None where one is not."""
     entries = [run.base, *run.inputs] if run.merge.space == "delta" else run.inputs
-    stored = [entry.stored if isinstance(entry, Replacement) else entry for entry in entries]
-    tensors = [tensor for tensor in stored if isinstance(tensor, StoredTensor)]
-    if len(tensors) < len(entries):
+    found = [entry.stored if isinstance(entry, Replacement) else entry for entry in entries]
+    stored = [tensor.labelled() for tensor in found if isinstance(tensor, StoredTensor)]
+    if len(stored) < len(entries):
         return None
-    return Windows(tensors, elements, run.merge.method.rounds > 0, run.merge.space == "delta")
+    return StoredRows.of(stored[1:], stored[0]) if run.merge.space == "delta" else StoredRows.of(stored)

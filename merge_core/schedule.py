@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from merge_core.page_cache import bring_in, leave
+from merge_core.mapped_file import leave, refuse_cut
 from merge_core.plan import chunk_elements
 from merge_core.planning.tensors import Merge
 from merge_core.run import Run
@@ -40,15 +40,15 @@ class Piece:
         for start in range(self.start, self.stop, self.elements):
             yield start, min(self.elements, self.stop - start)
 
-    def bring_in(self) -> None:
-        """Have what is looked at in memory."""
-        for tensor in self.run.mapped():
-            bring_in(tensor, self.start, self.stop)
+    def check(self) -> None:
+        """Make sure of what is about to be looked at."""
+        for tensor in self.run.stored():
+            refuse_cut(tensor)
 
     def leave(self) -> None:
         """Take what was looked at, and will not be again, out of the process."""
-        for tensor in self.run.mapped():
-            leave(tensor.storage()[self.start : self.stop])
+        for tensor in self.run.stored():
+            leave(tensor, self.start, self.stop)
 
 
 def pieces(run: Run, within: range | None = None) -> list[Piece]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.storage import storage_dtype
-from merge_core.file_reader import FileReader
+from kernels.stored_elements import Stored
 from merge_core.tensors import DType, TensorSpec
 
 COMPARED_BYTES = 1 << 20
@@ -18,8 +18,7 @@ COMPARED_BYTES = 1 << 20
 class StoredTensor:
     """One tensor of a file; `data` is a uint8 view of the mapped file, so nothing is read before it is used.
 
-    `path` and `begin` say which of the file's bytes these are, where it is a file that somebody may know; it has a
-    `reader` where the bytes in the file are the elements.
+    `path` and `begin` say which of the file's bytes these are, where it is a file that somebody may know.
     """
 
     spec: TensorSpec
@@ -27,21 +26,18 @@ class StoredTensor:
     file: str
     path: Path | None = None
     begin: int = 0
-    reader: FileReader | None = None
 
     def storage(self) -> NDArray[Any]:
         """The elements as the kernels take them: 1-D, uint16 for bfloat16 and float16; need not be aligned."""
         return self.data.view(_storage_type(self.spec.dtype))
 
-    def can_read(self) -> bool:
-        """Whether the elements can be read beside being mapped."""
-        return self.reader is not None and self.reader.can_read()
+    def labelled(self) -> Stored:
+        """The elements with the label of their dtype."""
+        return self.storage(), self.spec.dtype.label
 
-    def read_into(self, room: NDArray[Any], start: int) -> None:
-        """Fill `room`, of the storage's type, with the elements from `start` on, once it is known that they can be."""
-        assert self.reader is not None, "who reads has asked whether it can"
-        place, where = self.begin + start * room.itemsize, f"{self.file}: tensor '{self.spec.name}'"
-        self.reader.fill(room.view(np.uint8).data, place, where)
+    def between(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """The bytes of elements [start, stop)."""
+        return self.data[start * self.spec.dtype.itemsize : stop * self.spec.dtype.itemsize]
 
 
 def _storage_type(dtype: DType) -> np.dtype[Any]:

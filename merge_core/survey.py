@@ -37,7 +37,7 @@ def _asked(run: Run, round_: int) -> range:
 
 def _survey_task(piece: Piece, round_: int, finished: Callable[[Piece], None]) -> Task:
     def survey() -> Partial:
-        piece.bring_in()
+        piece.check()
         reader, counts, blocks = piece.run.open(), None, []
         for start, size in piece.chunks():
             counts, own = _parted(reader.survey(round_, start, size, counts))

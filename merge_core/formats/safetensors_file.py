@@ -1,18 +1,15 @@
 """Safetensors files, memory-mapped: the header is checked before any byte of data is believed."""
 
 import json
-import mmap
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from merge_core.errors import FileError
-from merge_core.file_reader import FileReader
 from merge_core.formats.safetensors_header import Header, header_length, parse_header, without_duplicates
+from merge_core.mapped_file import map_file
 from merge_core.stored import StoredTensor
 
 
@@ -36,24 +33,13 @@ def open_tensors(path: Path, file: str | None = None) -> Mapping[str, StoredTens
 
 def view_tensors(header: Header, path: Path, name: str) -> Mapping[str, StoredTensor]:
     """The tensors of a file whose header has been read."""
-    data, reader = _map(path) if header.entries else (np.empty(0, dtype=np.uint8), None)
+    data = map_file(path) if header.entries else np.empty(0, dtype=np.uint8)
     return MappingProxyType(
         {
-            entry.spec.name: StoredTensor(entry.spec, data[entry.begin : entry.end], name, path, entry.begin, reader)
+            entry.spec.name: StoredTensor(entry.spec, data[entry.begin : entry.end], name, path, entry.begin)
             for entry in header.entries
         }
     )
-
-
-def map_file(path: Path) -> NDArray[np.uint8]:
-    """The bytes of a file that is not empty, read when they are looked at."""
-    return _map(path)[0]
-
-
-def _map(path: Path) -> tuple[NDArray[np.uint8], FileReader]:
-    with path.open("rb") as stream:
-        mapping, status = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), os.fstat(stream.fileno())
-    return np.frombuffer(mapping, dtype=np.uint8), FileReader(path, (status.st_dev, status.st_ino))
 
 
 def read_json(path: Path, file: str, most_bytes: int = 50_000_000) -> dict[str, object]:

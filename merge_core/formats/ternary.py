@@ -148,16 +148,8 @@ class DecodedTensor(StoredTensor):
     @classmethod
     def of(cls, name: str, delta: Ternary, center: float) -> "DecodedTensor":
         first = delta.parts[0]
-        return cls(
-            TensorSpec(name, DType.F32, delta.shape),
-            first.data,
-            first.file,
-            first.path,
-            first.begin,
-            None,
-            delta,
-            center,
-        )
+        spec = TensorSpec(name, DType.F32, delta.shape)
+        return cls(spec, first.data, first.file, first.path, first.begin, delta, center)
 
     def storage(self) -> Any:
         assert self.delta is not None, "a decoded tensor is made of a ternary one"

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from merge_core.errors import FileError, UnsupportedError
 from merge_core.formats.pickle_objects import PickledTensor, Storage, StorageType
 from merge_core.formats.restricted_pickle import MOST_BYTES, interpret
-from merge_core.formats.safetensors_file import map_file
 from merge_core.formats.safetensors_header import MOST_NAME_LENGTH
 from merge_core.formats.zip_members import Member, is_zip, read_members
+from merge_core.mapped_file import map_file
 from merge_core.stored import StoredTensor
 from merge_core.tensors import TensorSpec
 

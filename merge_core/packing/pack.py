@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from kernels.byte_planes import split_planes
 from merge_core.errors import CancelledError
-from merge_core.formats.safetensors_file import map_file, read_header
+from merge_core.formats.safetensors_file import read_header
 from merge_core.formats.safetensors_header import Entry, Header
+from merge_core.mapped_file import map_file
 from merge_core.packing.index import BLOCK, MAGIC, Index, Origin, Segment, Width
 from merge_core.tensors import TensorSpec
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kernels.byte_planes import join_planes
 from merge_core.errors import FileError
-from merge_core.formats.safetensors_file import map_file
+from merge_core.mapped_file import map_file
 from merge_core.packing.index import BLOCK, MAGIC, Index, Segment, decompressed, parse_index
 
 Bytes = NDArray[np.uint8]

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.low_rank_add import stored_low_rank_add
+from kernels.stored_elements import Stored, part
 from merge_core.deltas import Absent, LowRankLoader, Rows
 from merge_core.deltas.contract import unbounded
 from merge_core.planning.tensors import Merge
 from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
-from merge_core.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class LowRankSum:
     """base + λ · up · down on one thread: `up` is float32 [rows, Σ ranks], `down` [Σ ranks, columns]."""
 
     merge: Merge
-    base: Window
+    base: Stored
     up: Rows
     down: Rows
     room: NDArray[Any]
 
     def stored(self, start: int, size: int) -> NDArray[Any]:
         """The merged elements in the output's dtype: Σ_k (λ·up[i, k])·down[k, j] in order of k, on the base."""
-        base, columns = self.base.stored(start, size), self.down.shape[1]
+        base, columns = part(self.base, start, size), self.down.shape[1]
         factors = self.up, self.down, self.merge.scale
         return stored_low_rank_add(base, columns, start, *factors, self.merge.spec.dtype.label, self.room[:size])
 
@@ -48,8 +48,7 @@ def result(ready: Ready) -> LowRankSum | None:
     shares = [share for share, loader in zip(coefficients, ready.loaders, strict=True) if loader in factors]
     with unbounded():
         up, down = _side_by_side(factors, shares)
-    window = Window(base, ready.elements, ready.merge.method.rounds > 0)
-    return LowRankSum(ready.merge, window, up, down, ready.room())
+    return LowRankSum(ready.merge, base.labelled(), up, down, ready.room())
 
 
 def _side_by_side(factors: list[LowRankLoader], shares: list[np.float32]) -> tuple[Rows, Rows]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.kth_magnitude import UNCUT
+from kernels.stored_elements import Stored, part
 from kernels.ternary import Places, Planes, plane_bytes, signed_election, signed_sum
 from merge_core.deltas import Absent, TernaryLoader
 from merge_core.methods import Method, State, Weights
@@ -19,7 +20,6 @@ from merge_core.methods.ties import Ties, Trim
 from merge_core.planning.tensors import Merge
 from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
-from merge_core.windows import Window
 
 Read = Callable[[int, int], Planes]
 """The bitplanes of a chunk by its start and size."""
@@ -32,14 +32,14 @@ class TernaryResult:
     """One tensor's merge on one thread; `combine` is the sum or election that the method comes to."""
 
     merge: Merge
-    base: Window
+    base: Stored
     experts: Callable[[int, int], Experts]
-    combine: Callable[[tuple[NDArray[Any], str], Experts, NDArray[Any]], NDArray[Any]]
+    combine: Callable[[Stored, Experts, NDArray[Any]], NDArray[Any]]
     room: NDArray[Any]
 
     def stored(self, start: int, size: int) -> NDArray[Any]:
         """As `Reader.stored`, to the bit."""
-        return self.combine(self.base.stored(start, size), self.experts(start, size), self.room[:size])
+        return self.combine(part(self.base, start, size), self.experts(start, size), self.room[:size])
 
 
 def result(ready: Ready) -> TernaryResult | None:
@@ -55,8 +55,7 @@ def result(ready: Ready) -> TernaryResult | None:
     combine = _sum(ready, values) or _election(merge, ready.weights, ready.state, values)
     if combine is None:
         return None
-    base = Window(merge.base, ready.elements, surveyed=merge.method.rounds > 0)
-    return TernaryResult(merge, base, _experts(ready, _cuts(ready.state)), combine, ready.room())
+    return TernaryResult(merge, merge.base.labelled(), _experts(ready, _cuts(ready.state)), combine, ready.room())
 
 
 def _cuts(state: State) -> list[int]:

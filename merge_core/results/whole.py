@@ -5,13 +5,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from kernels.stored_elements import Stored, part
 from kernels.stored_sum import stored_delta_sum, stored_sum
 from merge_core.deltas import Replacement
 from merge_core.methods import Weights
 from merge_core.planning.tensors import Merge
 from merge_core.results.contract import Ready
 from merge_core.stored import StoredTensor
-from merge_core.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,27 +19,26 @@ class WholeSum:
     """Σ c_t W_t, or W₀ + λ Σ c_t (W_t − W₀)."""
 
     merge: Merge
-    base: Window | None
-    inputs: list[Window]
+    base: Stored | None
+    inputs: list[Stored]
     coefficients: Weights
     room: NDArray[Any]
 
     def stored(self, start: int, size: int) -> NDArray[Any]:
         """In one pass over the chunk."""
         label, out = self.merge.spec.dtype.label, self.room[:size]
-        inputs = [window.stored(start, size) for window in self.inputs]
+        inputs = [part(stored, start, size) for stored in self.inputs]
         if self.base is None:
             return stored_sum(inputs, self.coefficients, label, out)
-        base = self.base.stored(start, size)
+        base = part(self.base, start, size)
         return stored_delta_sum(base, inputs, self.coefficients, self.merge.scale, label, out)
 
 
 def result(ready: Ready) -> WholeSum | None:
     """None where an input is not a whole stored tensor, or the method does more than add up."""
-    coefficients, merge, elements = ready.coefficients(), ready.merge, ready.elements
-    stored = [entry.stored for entry in merge.inputs if isinstance(entry, Replacement)]
+    coefficients, merge = ready.coefficients(), ready.merge
+    stored = [entry.stored.labelled() for entry in merge.inputs if isinstance(entry, Replacement)]
     if coefficients is None or len(stored) < len(merge.inputs) or not isinstance(merge.base, StoredTensor | None):
         return None
-    surveyed = merge.method.rounds > 0
-    base = None if merge.base is None or merge.space == "weight" else Window(merge.base, elements, surveyed)
-    return WholeSum(merge, base, [Window(tensor, elements, surveyed) for tensor in stored], coefficients, ready.room())
+    base = None if merge.space == "weight" or merge.base is None else merge.base.labelled()
+    return WholeSum(merge, base, stored, coefficients, ready.room())

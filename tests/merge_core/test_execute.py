@@ -1,6 +1,7 @@
 """The loop from plan to bytes: complete or not there, stopped at once, the same in parts as in one."""
 
 import json
+import os
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -164,6 +165,17 @@ def test_a_failing_build_leaves_what_was_there_and_nothing_more(root: Path) -> N
     with pytest.raises(FileError, match=r"tensor 'e\.weight'"):
         execute(planned(root, recipe), folder)
     assert left_over(folder) == ["notes.txt"]
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties", "slerp"])
+@pytest.mark.parametrize("cut", ["base", "m1"])
+def test_an_input_cut_short_since_it_was_planned_is_told(root: Path, method: str, cut: str) -> None:
+    made = planned(root, mix("m0", "m1", base="base", method=method))
+    file = root / cut / "model.safetensors"
+    os.truncate(file, file.stat().st_size - 1)
+    with pytest.raises(FileError, match=r"model\.safetensors: tensor '.*': the file was cut short while it was read"):
+        execute(made, root / "out")
+    assert left_over(root / "out") == []
 
 
 def test_a_failing_report_of_progress_leaves_nothing(root: Path) -> None:
