@@ -19,6 +19,8 @@ MOST_TENSORS = 16
 """Projections looked at, spread over the layers: all of them are put into another order, or none is."""
 SAMPLED = 64
 """Rows looked at from the start, and as many spread over the rest."""
+COMPARED = 256
+"""Elements of a row that are compared with the base's: rows that have nothing to do with each other differ in those."""
 ALIKE = 0.5
 """A cosine above this is a row that was trained and not moved; looking further would read the whole base."""
 
@@ -51,8 +53,8 @@ def _moved_row(own: StoredTensor, base: StoredTensor) -> tuple[int, int] | None:
     """A row that differs from the base's and is a copy of another one, with that one's place."""
     rows = own.spec.shape[0]
     mine, theirs = own.data.reshape(rows, -1), base.data.reshape(rows, -1)
-    places = _sample(rows)
-    one, other = mine[places], theirs[places]
+    places, width = _sample(rows), COMPARED * own.spec.dtype.itemsize
+    one, other = mine[places, :width], theirs[places, :width]
     odd = places[(one != other).any(axis=1) & ~_alike(own, one, other)]
     return _copied(int(odd[0]), mine[odd[0]], theirs) if odd.size else None
 
