@@ -16,6 +16,7 @@ from kernels.addresses import halves, singles
 from kernels.checks import FLOAT32, Floats, Integers, check_array, output
 from kernels.compiled import compiled
 from kernels.joint_loads import load_bfloat16
+from kernels.storage import storage_dtype
 from kernels.storage.cpu import from_bfloat16
 from kernels.stored_elements import BFLOAT16, Stored, load, place_of
 from kernels.stored_elements import FLOAT32 as FLOAT32_KIND
@@ -32,7 +33,8 @@ WIDTHS = np.array([0, 2, 2, 4, 8])
 class StoredRows:
     """float32 [models, elements] yet to be computed: stored elements, less those of a base where there is one.
 
-    `table` is int64 [1 + models, 2]: address and kind of the base (kind NO_BASE without one), then of each model.
+    At least one model, all of one length and each in the storage type of its label. `table` is int64 [1 + models, 2]:
+    address and kind of the base (kind NO_BASE without one), then of each model.
     """
 
     table: Integers
@@ -44,6 +46,7 @@ class StoredRows:
 
     @classmethod
     def of(cls, models: Sequence[Stored], base: Stored | None = None, room: Floats | None = None) -> "StoredRows":
+        _check(models, base)
         stored = [*models] if base is None else [base, *models]
         places = [place_of(raw, label) for raw, label in stored]
         table = np.array(places if base is not None else [(0, NO_BASE), *places], np.int64)
@@ -71,6 +74,16 @@ class StoredRows:
 
 
 Rows = Floats | StoredRows
+
+
+def _check(models: Sequence[Stored], base: Stored | None) -> None:
+    if len(models) == 0:
+        raise ValueError("models: found 0 models, expected at least 1")
+    size = models[0][0].size
+    for position, (raw, label) in enumerate(models):
+        check_array(f"models[{position}]", raw, storage_dtype(label), (size,))
+    if base is not None:
+        check_array("base", base[0], storage_dtype(base[1]), (size,))
 
 
 def table_of(name: str, rows: Rows) -> tuple[Integers, int, int]:

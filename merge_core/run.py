@@ -63,6 +63,11 @@ class Run:
             if isinstance(entry, Run):
                 yield from entry.stored()
 
+    @property
+    def is_scanned(self) -> bool:
+        """Whether surveys go through stored rows where they lie, and a chunk of any length takes no more memory."""
+        return self.merge.method.scans and _stored_entries(self) is not None
+
     def open(self, elements: int | None = None) -> "Reader":
         """A reader for one thread, with room for `elements` at a time."""
         return Reader(self, elements or chunk_elements(self.merge))
@@ -70,7 +75,7 @@ class Run:
     def open_result(self) -> Result:
         """What computes the stored result on one thread, once the surveys are done."""
         reader = self.open()
-        ready = Ready(self.merge, self.weights, self.state, reader.loaders, chunk_elements(self.merge))
+        ready = Ready(self.merge, self.weights, self.state, reader.loaders, reader.source, chunk_elements(self.merge))
         return shortcut(ready) or reader
 
 
@@ -88,18 +93,19 @@ class Reader:
         self.loaders: list[Loader] = [
             entry.open(elements) if isinstance(entry, Run) else entry.open() for entry in run.inputs
         ]
+        # Memory that nothing is written to is not taken: rows that lie in files are rarely loaded.
         self._rows = np.empty(len(self.loaders) * elements, dtype=np.float32)
         self._base_loader = _base_loader(run, elements)
         self._base = np.empty(elements, dtype=np.float32)
-        self._source = _stored_rows(run)
+        self.source = _stored_rows(run)
 
     def chunk(self, start: int, size: int) -> Chunk:
         """The ingredients' elements [start, start + size), valid until the next call."""
         merge = self._run.merge
         place = start, merge.spec.name, merge.spec.shape, merge.seed, merge.statistics_at(start, size)
         rows = self._rows[: len(self.loaders) * size].reshape(len(self.loaders), size)
-        if self._source is not None:
-            return Chunk(self._source.run(start, size, rows), self._mapped_base(start, size), *place)
+        if self.source is not None:
+            return Chunk(self.source.run(start, size, rows), self._mapped_base(start, size), *place)
         base = self._load_base(start, size)
         for loader, row in zip(self.loaders, rows, strict=True):
             if merge.space == "delta":
@@ -168,11 +174,18 @@ def _base_loader(run: Run, elements: int) -> Loader | None:
     return None if run.base is None else run.base.open()
 
 
-def _stored_rows(run: Run) -> StoredRows | None:
-    """Inputs that are whole stored tensors, for a method on deltas after their base; None where one is not."""
+def _stored_entries(run: Run) -> list[StoredTensor] | None:
+    """The inputs that are whole stored tensors, for a method on deltas after their base; None where one is not."""
     entries = [run.base, *run.inputs] if run.merge.space == "delta" else run.inputs
     found = [entry.stored if isinstance(entry, Replacement) else entry for entry in entries]
-    stored = [tensor.labelled() for tensor in found if isinstance(tensor, StoredTensor)]
-    if len(stored) < len(entries):
+    stored = [tensor for tensor in found if isinstance(tensor, StoredTensor)]
+    return stored if len(stored) == len(entries) else None
+
+
+def _stored_rows(run: Run) -> StoredRows | None:
+    """The same as kernels take them."""
+    entries = _stored_entries(run)
+    if entries is None:
         return None
+    stored = [tensor.labelled() for tensor in entries]
     return StoredRows.of(stored[1:], stored[0]) if run.merge.space == "delta" else StoredRows.of(stored)

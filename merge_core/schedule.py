@@ -51,14 +51,15 @@ class Piece:
             leave(tensor, self.start, self.stop)
 
 
-def pieces(run: Run, within: range | None = None) -> list[Piece]:
-    """The tensor, or those elements of it, cut into units of work along whole chunks."""
+def pieces(run: Run, within: range | None = None, is_scanned: bool = False) -> list[Piece]:
+    """The tensor, or those elements of it, cut into units of work of whole chunks; of one chunk if it `is_scanned`."""
     asked = range(run.merge.spec.size) if within is None else within
     elements = chunk_elements(run.merge)
     wanted = PIECE * FEW // max(len(run.merge.inputs), FEW) * (LONGER if _opens_much(run.merge) else 1)
     length = max(wanted // elements, 1) * elements
+    step = length if is_scanned else elements
     return [
-        Piece(run, start, min(start + length, asked.stop), elements) for start in range(asked.start, asked.stop, length)
+        Piece(run, start, min(start + length, asked.stop), step) for start in range(asked.start, asked.stop, length)
     ]
 
 

@@ -38,7 +38,7 @@ def _asked(run: Run, round_: int) -> range:
 def _survey_task(piece: Piece, round_: int, finished: Callable[[Piece], None]) -> Task:
     def survey() -> Partial:
         piece.check()
-        reader, counts, blocks = piece.run.open(), None, []
+        reader, counts, blocks = piece.run.open(piece.elements), None, []
         for start, size in piece.chunks():
             counts, own = _parted(reader.survey(round_, start, size, counts))
             blocks += own
@@ -66,7 +66,7 @@ class _Tally:
     def __init__(self, round_: int, asked: Sequence[tuple[Run, range]]) -> None:
         self._round, self._runs = round_, [run for run, _ in asked]
         self._is_shared = self._runs[0].merge.method.surveys == "model"
-        self.work = [piece for run, elements in asked for piece in pieces(run, elements)]
+        self.work = [piece for run, elements in asked for piece in pieces(run, elements, run.is_scanned)]
         self._counts: dict[int, Counts] = {}
         self._blocks: dict[int, NDArray[Any]] = {}
         self._rows: Counter[int] = Counter()

@@ -1,5 +1,7 @@
 """Methods whose result is Σ c_t x_t with c_t found from the inner products ⟨x_i, x_j⟩ alone."""
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,8 @@ class LinearCombination(Method):
 
     Where it is row: a set for each row, found in the merge itself, without a survey.
     """
+
+    scans: ClassVar[bool] = True
 
     def coefficients(self, products: Doubles, weights: Doubles) -> Doubles:
         """float64 [rows, models] from the inner products of each row, float64 [rows, models, models], finite.

@@ -143,6 +143,8 @@ class Method(BaseModel):
     """False for a method that is defined on adapters only and refuses full checkpoints."""
     statistic: ClassVar[Statistic | None] = None
     """What every ingredient must publish beside its weights."""
+    scans: ClassVar[bool] = False
+    """True where `survey` looks at nothing but `source`, and at stored rows in no memory that grows with the chunk."""
     survey_ignores: ClassVar[frozenset[str]] = frozenset()
     """Parameters, and "weights", that neither `survey` nor `conclude` reads: what was found holds whatever they are."""
     formula: ClassVar[str]

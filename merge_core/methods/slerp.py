@@ -45,6 +45,7 @@ class Slerp(Method):
     lerp_above: float = Field(default=1.0, ge=0.0, le=1.0)
     space: ClassVar[Literal["weight", "delta"]] = "weight"
     rounds: ClassVar[int] = 1
+    scans: ClassVar[bool] = True
     fewest_inputs: ClassVar[int] = 2
     most_inputs: ClassVar[int | None] = 2
     formula: ClassVar[str] = "sin((1−t)θ)/sinθ · W_1 + sin(tθ)/sinθ · W_2"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.storage import storage_dtype
+from kernels.stored_rows import StoredRows
 from merge_core.deltas import Loader
 from merge_core.methods import State, Weights
 from merge_core.planning.tensors import Merge
@@ -22,12 +23,16 @@ class Result(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A merge whose surveys are done, with its inputs opened; `elements` is the largest chunk."""
+    """A merge whose surveys are done, with its inputs opened; `elements` is the largest chunk.
+
+    `source` is the inputs, less their base for a method on deltas, where all of them are whole stored tensors.
+    """
 
     merge: Merge
     weights: Weights
     state: State
     loaders: Sequence[Loader]
+    source: StoredRows | None
     elements: int
 
     def room(self) -> NDArray[Any]:

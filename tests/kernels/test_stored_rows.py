@@ -94,3 +94,15 @@ def test_rows_of_bfloat16_are_the_same_read_together_as_one_by_one(count, has_ba
     merged = [trim_elect(values, weights, 0 * weights, everything, 0, "sum") for values in (rows, rows.load())]
     assert same_bits(*merged)
     assert same_bits(gram(rows), gram(rows.load()))
+
+
+def test_what_does_not_fit_is_refused_in_words():
+    four, three = (narrow(normal(size), "bfloat16") for size in (4, 3))
+    with pytest.raises(ValueError, match="models: found 0 models"):
+        StoredRows.of([])
+    with pytest.raises(ValueError, match=r"models\[1\]: found uint16 \[3\], expected C-contiguous uint16 \[4\]"):
+        StoredRows.of([(four, "bfloat16"), (three, "bfloat16")])
+    with pytest.raises(ValueError, match=r"base: found uint16 \[3\]"):
+        StoredRows.of([(four, "bfloat16")], (three, "bfloat16"))
+    with pytest.raises(ValueError, match=r"models\[0\]: found uint16 \[4\], expected C-contiguous float32"):
+        StoredRows.of([(four, "float32")])

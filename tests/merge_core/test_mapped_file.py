@@ -46,7 +46,7 @@ def test_a_file_that_was_cut_short_is_told_instead_of_looked_at(kept: int, tmp_p
     x = tensor(map_file(path))
     refuse_cut(x)
     os.truncate(path, kept)
-    with pytest.raises(FileError, match=rf"file: tensor 'x': the file was cut short while it was read; found {kept} bytes"):
+    with pytest.raises(FileError, match=rf"file: tensor .x.: the file was cut short .* found {kept} bytes"):
         refuse_cut(x)
 
 
