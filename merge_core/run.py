@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.storage import add_scaled_narrow, narrow, widen_difference
-from kernels.stored_elements import part
 from kernels.stored_rows import StoredRows
 from merge_core.deltas import Absent, Loader, Replacement, Rows, Ternary
 from merge_core.methods import Chunk, Counts, Partial, State
@@ -98,6 +97,7 @@ class Reader:
         self._base_loader = _base_loader(run, elements)
         self._base = np.empty(elements, dtype=np.float32)
         self.source = _stored_rows(run)
+        self._stored_base = StoredRows.of([run.base.labelled()]) if isinstance(run.base, StoredTensor) else None
 
     def chunk(self, start: int, size: int) -> Chunk:
         """The ingredients' elements [start, start + size), valid until the next call."""
@@ -105,7 +105,7 @@ class Reader:
         place = start, merge.spec.name, merge.spec.shape, merge.seed, merge.statistics_at(start, size)
         rows = self._rows[: len(self.loaders) * size].reshape(len(self.loaders), size)
         if self.source is not None:
-            return Chunk(self.source.run(start, size, rows), self._mapped_base(start, size), *place)
+            return Chunk(self.source.run(start, size, rows), self._base_rows(start, size), *place)
         base = self._load_base(start, size)
         for loader, row in zip(self.loaders, rows, strict=True):
             if merge.space == "delta":
@@ -158,12 +158,11 @@ class Reader:
         self._base_loader.load_weight(self._base[:size], start, None)
         return self._base[:size]
 
-    def _mapped_base(self, start: int, size: int) -> Rows | StoredRows | None:
+    def _base_rows(self, start: int, size: int) -> Rows | StoredRows | None:
         """A base that may not be asked for."""
-        base = self._run.base
-        if not isinstance(base, StoredTensor):
+        if self._stored_base is None:
             return self._load_base(start, size)
-        return StoredRows.of([part(base.labelled(), start, size)], None, self._base[None, :size])
+        return self._stored_base.run(start, size, self._base[None, :size])
 
 
 def _base_loader(run: Run, elements: int) -> Loader | None:

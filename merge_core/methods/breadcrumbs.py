@@ -30,6 +30,7 @@ class Band(Method):
     convention: Literal["stockpot", "mergekit"] = "stockpot"
     space: ClassVar[Literal["weight", "delta"]] = "delta"
     rounds: ClassVar[int] = thresholds.ROUNDS
+    scans: ClassVar[bool] = True
     survey_ignores: ClassVar[frozenset[str]] = frozenset({"weights"})
     source: ClassVar[str] = "Davari and Belilovsky 2023, Model Breadcrumbs, https://arxiv.org/abs/2312.06795"
 

@@ -24,6 +24,7 @@ class LocalizeAndStitch(Method):
     density: float = Field(default=0.05, ge=0.0, le=1.0)
     space: ClassVar[Literal["weight", "delta"]] = "delta"
     rounds: ClassVar[int] = thresholds.ROUNDS
+    scans: ClassVar[bool] = True
     survey_ignores: ClassVar[frozenset[str]] = frozenset({"weights"})
     formula: ClassVar[str] = "W₀ + λ Σ M_t w_t τ_t / Σ M_t, M_t = the density share of largest |τ_t| in the model"
     source: ClassVar[str] = "He et al. 2024, Localize-and-Stitch, https://arxiv.org/abs/2408.13656"

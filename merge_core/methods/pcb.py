@@ -56,6 +56,7 @@ class Pcb(Method):
     density: float = Field(default=0.05, ge=0.0, le=1.0)
     space: ClassVar[Literal["weight", "delta"]] = "delta"
     rounds: ClassVar[int] = 4
+    scans: ClassVar[bool] = True
     survey_ignores: ClassVar[frozenset[str]] = frozenset({"weights"})
     formula: ClassVar[str] = "W₀ + λ Σ w_t τ̃_t s_t / Σ s_t, s_t = minmax of the top share of exp(T·m²) · tanh(τ_t Σ τ)"
     source: ClassVar[str] = "Du et al. 2024, Parameter Competition Balancing, https://arxiv.org/abs/2410.02396"

@@ -57,6 +57,7 @@ class Ties(Method):
     votes: Votes = "total"
     space: ClassVar[Literal["weight", "delta"]] = "delta"
     rounds: ClassVar[int] = SIGNS + 1
+    scans: ClassVar[bool] = True
     survey_ignores: ClassVar[frozenset[str]] = frozenset({"weights", "aggregate"})
     formula: ClassVar[str] = "W₀ + λ mean of w_t τ̂_t over those with sign(Σ w_t τ̂_t), τ̂_t = τ_t trimmed to density"
     source: ClassVar[str] = "Yadav et al. 2023, TIES-Merging, https://arxiv.org/abs/2306.01708"
