@@ -8,10 +8,14 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels import lanes
+from kernels.addresses import halves
 from kernels.checks import Doubles, Floats, Integers
-from kernels.compiled import compiled
-from kernels.stored_rows import STRETCH, load_stretches
+from kernels.compiled import compiled, inlined
+from kernels.storage.cpu import from_bfloat16
+from kernels.stored_rows import NO_BASE, STRETCH, is_bfloat16, load_stretches
 
+STEP = 256
+"""Elements of a bfloat16 row that are read before those of the next: of more, every page is waited for."""
 LANES = 32
 TOGETHER = 8
 """Lanes whose totals, of every pair among four rows, fit into the registers at once."""
@@ -128,16 +132,45 @@ def finished(x: Floats, y: Floats, sums: Doubles) -> float:
     return total
 
 
+@inlined
+def _widen(raw: Any, out: Any) -> None:
+    for i in range(out.size):
+        out[i] = from_bfloat16(raw[i])
+
+
+@inlined
+def _widen_apart(raw: Any, base: Any, out: Any) -> None:
+    for i in range(out.size):
+        out[i] = from_bfloat16(raw[i]) - from_bfloat16(base[i])
+
+
+@compiled
+def _load(table: Integers, lo: int, width: int, is_narrow: bool, rows: Floats) -> None:
+    """`width` elements of each model from `lo` on, less the base's where there is one."""
+    if not is_narrow:
+        load_stretches(table, lo, width, rows)
+        return
+    has_base = table[0, 1] != NO_BASE
+    base = halves(table[0, 0], lo, width)
+    for model in range(rows.shape[0] - 1):
+        raw, row = halves(table[model + 1, 0], lo, width), rows[model, :width]
+        if has_base:
+            _widen_apart(raw, base, row)
+        else:
+            _widen(raw, row)
+
+
 @compiled
 def gram(table: Integers, size: int, block: int, out: Doubles) -> None:
-    models = out.shape[1]
-    rows, sums = np.empty((models + 1, STRETCH), np.float32), np.empty((models, models, LANES), np.float64)
+    models, is_narrow = out.shape[1], is_bfloat16(table)
+    step = STEP if is_narrow else STRETCH
+    rows, sums = np.empty((models + 1, step), np.float32), np.empty((models, models, LANES), np.float64)
     for b in range(out.shape[0]):
         sums[:] = 0.0
         stop, width = min(size, (b + 1) * block), 0
-        for lo in range(b * block, stop, STRETCH):
-            width = min(STRETCH, stop - lo)
-            load_stretches(table, lo, width, rows)
+        for lo in range(b * block, stop, step):
+            width = min(step, stop - lo)
+            _load(table, lo, width, is_narrow, rows)
             _add_pairs(rows, width, sums)
         for i in range(models):
             for j in range(i + 1):
