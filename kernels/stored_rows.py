@@ -148,18 +148,15 @@ def _copy(row: Floats, out: Floats) -> None:
 
 
 @compiled
-def models_are_bfloat16(table: Integers) -> bool:
-    """Asked of each: a kernel with an array's `all` would load scipy when it is loaded."""
-    others = 0
+def is_bfloat16(table: Integers) -> bool:
+    """Whether all models are, and the base if there is one.
+
+    Asked of each: a kernel with an array's `all` would load scipy when it is loaded.
+    """
+    others = int(table[0, 1] != BFLOAT16 and table[0, 1] != NO_BASE)
     for model in range(1, table.shape[0]):
         others += int(table[model, 1] != BFLOAT16)
     return others == 0
-
-
-@compiled
-def is_bfloat16(table: Integers) -> bool:
-    """Whether all models are, and the base if there is one."""
-    return models_are_bfloat16(table) and (table[0, 1] == BFLOAT16 or table[0, 1] == NO_BASE)
 
 
 @compiled
