@@ -3,7 +3,8 @@
 Over chunks that start at multiples of BLOCK, on any number of threads:
 
     guess     optional: add up sample_histogram(rows, start), then near_histogram(rows, guess(total, ks, n)); where
-              ABOVE < k and the rank k − ABOVE lies inside, rounds 0 and 1 have nothing left to find
+              ABOVE < k and the rank k − ABOVE lies inside, rounds 0 and 1 have nothing left to find; where it does
+              not, they may be spared by a near_histogram of guess_again
     round 0   add up magnitude_histogram(rows, 0);            top = pick_bins(total, ks)
     round 1   add up magnitude_histogram(rows, 1, top.bins, edges=e) and concatenate e;
               low = pick_bins(total, top.ranks);  magnitudes = magnitudes_of(top.bins, low.bins)
@@ -29,14 +30,13 @@ from kernels.kth_magnitude.bins import (
     UNCUT,
     WINDOW,
     Found,
-    Near,
     Threshold,
-    guess,
     magnitudes_of,
     pick_bins,
     pick_blocks,
 )
-from kernels.kth_magnitude.near import ABOVE, BETWEEN, INSIDE, NOT_FINITE
+from kernels.kth_magnitude.guesses import Near, guess, guess_again
+from kernels.kth_magnitude.near import ABOVE, BETWEEN, INSIDE, NOT_FINITE, STARTS
 from kernels.stored_rows import Rows, table_of
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "NEAR_COUNTS",
     "NOTHING",
     "NOT_FINITE",
+    "STARTS",
     "UNCUT",
     "WINDOW",
     "Found",
@@ -55,6 +56,7 @@ __all__ = [
     "Threshold",
     "chunk_cuts",
     "guess",
+    "guess_again",
     "kth_magnitude",
     "magnitude_histogram",
     "magnitudes_of",
@@ -114,15 +116,15 @@ def sample_histogram(rows: Rows, start: int, out: Integers | None = None) -> Int
 def near_histogram(rows: Rows, guess: Near, out: Integers | None = None, edges: Integers | None = None) -> Integers:
     """How many entries of each model are above the windows, between them, not finite, and of each magnitude within.
 
-    int64 [models, INSIDE + 2·WINDOW·BINS[1]]; `out` is added to. Fills `edges`, int64 [blocks, 2·models], with how
-    many of each BLOCK have the smallest magnitude of a window, the lower window of each model first.
+    int64 [models, INSIDE + 2·WINDOW·BINS[1]]; `out` is added to. Fills `edges`, int64 [blocks, models, STARTS], with
+    how many of each BLOCK have the smallest magnitude of each bin of the windows.
     """
     table, models, size = table_of("rows", rows)
     check_array("firsts", guess.firsts, INT64, (models, 2))
     shape = models, NEAR_COUNTS
     out = np.zeros(shape, np.int64) if out is None else out
     check_array("out", out, INT64, shape)
-    edges = output("edges", edges, INT64, (-(-size // BLOCK), 2 * models))
+    edges = output("edges", edges, INT64, (-(-size // BLOCK), models, STARTS))
     near.count_near(table, size, guess.firsts, BLOCK, out, edges)
     return out
 

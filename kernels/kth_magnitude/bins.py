@@ -1,27 +1,17 @@
 """Reading the counts: which bin, then which block, holds the entry that is looked for. Small arrays on the host."""
 
 from collections.abc import Iterable
-from math import erf, prod, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
-from kernels.checks import Doubles, Floats, Integers
+from kernels.checks import Floats, Integers
 
 BINS = (1 << 16, 1 << 15)
 """Bins of round 0, the top 16 of a magnitude's 31 bits, and of round 1, its low 15."""
 
-WIDER = 1.2
-"""How much wider a sample's ranks scatter than those of independent draws, as neighbours resemble each other."""
-
 WINDOW = 3
 """Bins of a window: each has 32768 magnitudes to count."""
-
-FAR = 3.0
-"""Deviations of a sample's rank beyond which nothing is expected."""
-
-ENOUGH = 0.5
-"""How likely a guess has to be: it saves two rounds, and costs one if it fails."""
 
 NOTHING = -1
 """The bin or block of a search that keeps no entry."""
@@ -35,16 +25,6 @@ class Threshold(NamedTuple):
 
     magnitude: np.float32
     cut: int
-
-
-class Near(NamedTuple):
-    """Where a search is likely to end: in one of two windows of WINDOW bins of round 0.
-
-    int64 [models, 2]: the first bin of each, the lower window first. Both are beyond the last bin where a model has
-    nothing to search for.
-    """
-
-    firsts: Integers
 
 
 class Found(NamedTuple):
@@ -87,54 +67,6 @@ def _pick_one(counts: Integers, rank: int) -> tuple[int, int, int]:
         return NOTHING, 0, 0
     held = int(counts[place])
     return place, rank - int(upto[place]) + held, held
-
-
-def guess(samples: Integers, ranks: Integers, size: int) -> Near | None:
-    """Where the `ranks`-th largest of `size` entries lie, by round 0's counts int64 [models, bins] of a sample.
-
-    None where the sample leaves so many bins that some entry is likely to lie outside the windows.
-    """
-    found = [_guess_one(*row, size) for row in zip(samples, ranks, strict=True)]
-    windows, chances = [pair for pair, _ in found], [chance for _, chance in found]
-    return Near(np.array(windows, dtype=np.int64).reshape(-1, 2)) if prod(chances) >= ENOUGH else None
-
-
-def _guess_one(samples: Integers, rank: int, size: int) -> tuple[tuple[int, int], float]:
-    """The windows, and how likely they are to hold the entry."""
-    if rank <= 0 or rank >= size:
-        return (len(samples), len(samples)), 1.0
-    chances, lowest = _chances(samples, rank / size)
-    pairs = [_peaks(chances), _run(chances)]
-    covered = [sum(chances[max(first, 0) : max(first + WINDOW, 0)].sum() for first in pair) for pair in pairs]
-    low, high = pairs[int(np.argmax(covered))]
-    return (max(lowest + low, 0), lowest + high), max(covered)
-
-
-def _chances(samples: Integers, share: float) -> tuple[Doubles, int]:
-    """How likely each bin is to hold the last of that share of largest entries; and the first bin, the rest being 0."""
-    likely, upto = samples.sum() * share, np.cumsum(samples[::-1])
-    deviation = WIDER * sqrt(likely * (1 - share)) + 1
-    first, last = np.searchsorted(upto[:-1], [likely - FAR * deviation, likely + FAR * deviation])
-    places = np.append(upto[first - 1] if first else 0, upto[first : last + 1])
-    return np.diff([erf((place - likely) / deviation / sqrt(2)) / 2 for place in places])[::-1], len(samples) - 1 - last
-
-
-def _peaks(chances: Doubles) -> tuple[int, int]:
-    """Windows that begin with the likeliest bins: in deltas of bfloat16 each is one magnitude, its places counted."""
-    first = int(np.argmax(chances))
-    rest = chances.copy()
-    rest[first : first + WINDOW] = -1.0
-    second = int(np.argmax(rest))
-    if second < first:
-        return min(second, first - WINDOW), first
-    return first, max(second, first + WINDOW)
-
-
-def _run(chances: Doubles) -> tuple[int, int]:
-    """Two windows next to each other, as a smooth distribution needs them."""
-    sums = np.convolve(chances, np.ones(2 * WINDOW), "valid") if chances.size > 2 * WINDOW else np.ones(1)
-    first = int(np.argmax(sums))
-    return first, first + WINDOW
 
 
 def magnitudes_of(prefixes: Integers, lows: Integers) -> Floats:

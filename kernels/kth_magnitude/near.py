@@ -6,7 +6,7 @@ import numpy as np
 
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled
-from kernels.kth_magnitude.bins import WINDOW
+from kernels.kth_magnitude.bins import BINS, WINDOW
 from kernels.kth_magnitude.cpu import (
     ASKED,
     INFINITE,
@@ -23,8 +23,10 @@ SAMPLE = 64
 ABOVE, BETWEEN, NOT_FINITE, INSIDE = 0, 1, 2, 3
 """The first counts of a model: above the upper window, between both, not finite; then each magnitude of the lower
 window, then of the upper."""
-SPAN = np.uint32(WINDOW << 15)
+SPAN = np.uint32(WINDOW * BINS[1])
 """Magnitudes of a window."""
+STARTS = 2 * WINDOW
+"""Bins of both windows: the smallest magnitude of each is frequent in deltas of bfloat16."""
 
 
 @compiled
@@ -46,8 +48,8 @@ def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
 
 
 @compiled
-def count_near_of(row: Floats, low: Any, high: Any, counts: Integers, edges: Integers) -> None:
-    """`low` and `high` are the bits at which the windows begin; `edges` gets how many equal each."""
+def count_near_of(row: Floats, low: Any, high: Any, counts: Integers) -> None:
+    """`low` and `high` are the bits at which the windows begin; what equals them is counted by itself."""
     lower, upper, whole = counts[INSIDE : INSIDE + SPAN], counts[INSIDE + SPAN :], row.size // ASKED * ASKED
     for lo in range(0, whole, ASKED):
         from_low, from_high = reaching(row, lo, low), reaching(row, lo, high)
@@ -56,41 +58,50 @@ def count_near_of(row: Floats, low: Any, high: Any, counts: Integers, edges: Int
         counts[ABOVE] += ones(above)
         counts[BETWEEN] += ones(after_low & ~from_high)
         counts[NOT_FINITE] += ones(reaching(row, lo, INFINITE))
-        edges[0] += ones(at_low)
-        edges[1] += ones(at_high)
+        lower[0] += ones(at_low)
+        upper[0] += ones(at_high)
         count_marked(row, lo, from_low & ~at_low & ~after_low, low, lower)
         count_marked(row, lo, from_high & ~at_high & ~above, high, upper)
     for i in range(whole, row.size):
-        _count_one(magnitude_bits(row[i]), low, high, counts, edges)
-    lower[0] += edges[0]
-    upper[0] += edges[1]
+        count_one(magnitude_bits(row[i]), low, high, counts)
 
 
 @compiled
-def _count_one(bits: Any, low: Any, high: Any, counts: Integers, edges: Integers) -> None:
+def count_one(bits: Any, low: Any, high: Any, counts: Integers) -> None:
     after_low, above = np.uint32(low + SPAN), np.uint32(high + SPAN)
     counts[ABOVE] += bits >= above
     counts[BETWEEN] += (bits >= after_low) & (bits < high)
     counts[NOT_FINITE] += bits >= INFINITE
-    edges[0] += bits == low
-    edges[1] += bits == high
-    if low < bits < after_low:
+    if low <= bits < after_low:
         counts[INSIDE + bits - low] += 1
-    if high < bits < above:
+    if high <= bits < above:
         counts[INSIDE + SPAN + bits - high] += 1
 
 
 @compiled
-def count_near(table: Integers, size: int, firsts: Integers, block: int, out: Integers, edges: Integers) -> None:
-    """`block` is a multiple of STRETCH."""
-    rows, own = np.empty((out.shape[0] + 1, STRETCH), np.float32), np.empty(2, np.int64)
-    edges[:] = 0
-    for lo in range(0, size, STRETCH):
-        width = min(STRETCH, size - lo)
-        load_stretches(table, lo, width, rows)
+def _add_starts(counts: Integers, times: int, edges: Integers) -> None:
+    """What has been counted of the smallest magnitude of each bin."""
+    for model in range(counts.shape[0]):
+        for start in range(STARTS):
+            edges[model, start] += times * counts[model, INSIDE + start * BINS[1]]
+
+
+@compiled
+def _count_block(table: Integers, lo: int, stop: int, firsts: Integers, rows: Floats, out: Integers) -> None:
+    for first in range(lo, stop, STRETCH):
+        width = min(STRETCH, stop - first)
+        load_stretches(table, first, width, rows)
         for model in range(out.shape[0]):
-            own[:] = 0
             low, high = np.uint32(firsts[model, 0] << 15), np.uint32(firsts[model, 1] << 15)
-            count_near_of(rows[model, :width], low, high, out[model], own)
-            edges[lo // block, 2 * model] += own[0]
-            edges[lo // block, 2 * model + 1] += own[1]
+            count_near_of(rows[model, :width], low, high, out[model])
+
+
+@compiled
+def count_near(table: Integers, size: int, firsts: Integers, block: int, out: Integers, edges: Integers) -> None:
+    """`block` is a multiple of STRETCH; what it adds to the counts are its `edges`."""
+    rows = np.empty((out.shape[0] + 1, STRETCH), np.float32)
+    edges[:] = 0
+    for lo in range(0, size, block):
+        _add_starts(out, -1, edges[lo // block])
+        _count_block(table, lo, min(lo + block, size), firsts, rows, out)
+        _add_starts(out, 1, edges[lo // block])

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from kernels.gram import BLOCK
 from kernels.kth_magnitude import ABOVE, BETWEEN, INSIDE, NEAR_COUNTS, NOT_FINITE
-from kernels.kth_magnitude.bins import BINS, UNCUT, WINDOW, Near, Threshold
-from kernels.kth_magnitude.near import SAMPLE
+from kernels.kth_magnitude.bins import BINS, UNCUT, WINDOW, Threshold
+from kernels.kth_magnitude.guesses import Near
+from kernels.kth_magnitude.near import SAMPLE, STARTS
 from kernels.stored_rows import STRETCH
 
 
@@ -54,7 +55,9 @@ def near_histogram(rows: Tensor, guess: Near, out: Tensor | None = None, edges: 
             own = counts[model, INSIDE + window * width : INSIDE + (window + 1) * width]
             own += torch.bincount(inside, minlength=width)
     if edges is not None:
-        edges.copy_(_ties((bits[:, None, :] == edge_bits[:, :, None]).reshape(2 * len(rows), -1)))
+        starts = edge_bits[:, :, None] + (torch.arange(WINDOW) << 15)
+        is_start = bits[:, None, :] == starts.reshape(len(rows), STARTS, 1)
+        edges.copy_(_ties(is_start.reshape(STARTS * len(rows), -1)).reshape(edges.shape))
     return counts
 
 

@@ -100,9 +100,8 @@ def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
 @compiled
 def count_near(table: Integers, size: int, low: Any, high: Any, out: Integers) -> None:
     rows, room = _rooms(table.shape[0] - 1, STEP)
-    row, edges = np.empty(STEP, np.float32), np.empty(2, np.int64)
+    row = np.empty(STEP, np.float32)
     for lo in range(0, size, STEP):
         part = row[: min(STEP, size - lo)]
         _spreads(table, lo, rows, room, part)
-        edges[:] = 0
-        count_near_of(part, np.uint32(low), np.uint32(high), out, edges)
+        count_near_of(part, np.uint32(low), np.uint32(high), out)

@@ -70,7 +70,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A survey's partial with a row, int64 or float64, for each `kernels.gram.BLOCK` elements, or as `blocks` says.
+    """A survey's partial with a row, integers or float64, for each `kernels.gram.BLOCK` elements, or as `blocks` says.
 
     Rows are laid end to end, so that whoever sums them does so in element order.
     """

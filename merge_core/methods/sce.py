@@ -130,7 +130,7 @@ def _spreads(
     """Counts of standard deviations. Raises FileError where an ingredient has NaN or infinity."""
     if round_ == thresholds.GUESS and is_large:
         return sample_histogram(chunk.source, chunk.start, so_far)
-    if round_ == thresholds.NEAR:
+    if round_ in (thresholds.NEAR, thresholds.AGAIN):
         return _near(chunk, state, so_far)
     apart, counted = spread(chunk.source)[None], None if so_far is None else Counts(so_far)
     if round_ == thresholds.LOW:

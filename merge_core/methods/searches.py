@@ -63,9 +63,9 @@ def with_all_ties(searches: Searches) -> Searches:
 
 
 def located(counts: Sequence[NDArray[np.int64]], start: int) -> Blocks:
-    """Those of each search [blocks, rows] side by side, and after them the flat index at which each block begins."""
-    firsts = np.arange(len(counts[0]), dtype=np.int64)[:, None] * BLOCK + start
-    return Blocks(np.concatenate([*counts, firsts], axis=1))
+    """Those of each search [blocks, rows] side by side, and after them each block's number in the tensor: int32."""
+    numbers = np.arange(len(counts[0]), dtype=np.int64)[:, None] + start // BLOCK
+    return Blocks(np.concatenate([*counts, numbers], axis=1, dtype=np.int32, casting="same_kind"))
 
 
 def with_ties(
@@ -87,7 +87,7 @@ def _ties(search: Search, counts: NDArray[np.int64], columns: Sequence[int], own
     """Where, in the tensor whose blocks are `own`, the last ties lie: before its start and after its end count too."""
     assert search.low is not None, "ties are counted once the magnitudes are known"
     found = pick_blocks(counts, search.low.ranks, columns)
-    within = counts[np.clip(found.bins, own.start, max(own.stop - 1, own.start)), -1]
+    within = counts[np.clip(found.bins, own.start, max(own.stop - 1, own.start)), -1].astype(np.int64) * BLOCK
     firsts_found = np.where(found.bins < own.start, NOTHING, np.where(found.bins < own.stop, within, UNCUT))
     is_whole = search.low.ranks == search.low.held
     return found._replace(bins=np.where(is_whole, UNCUT, firsts_found))

@@ -2,8 +2,8 @@
 
 A method that trims has ROUNDS surveys, or more of its own after them, and leaves them to `wants`, `survey` and
 `conclude`. Its state keeps a `Search` for each threshold that every row has: one for a trim of the smallest, two for
-a band. A sample of a large tensor nearly always tells where to count; where it misleads, two more rounds look at all.
-Both ways find the same.
+a band. A sample of a large tensor mostly tells where to count, and where it misleads, the count and the sample tell
+nearly always; where these do too, two more rounds look at all. All ways find the same.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from kernels.kth_magnitude import (
     BINS,
     BLOCK,
     NEAR_COUNTS,
+    STARTS,
     Found,
     guess,
     magnitude_histogram,
@@ -31,9 +32,10 @@ from merge_core.methods.finite import refuse_not_finite
 from merge_core.methods.near_search import proceed_near, survey_near, survey_sample
 from merge_core.methods.searches import Search, Searches, located, with_ties
 
-GUESS, NEAR, TOP, LOW, TIES = range(5)
-"""A sample, a count around what it says; both rounds of an exact search; where ties are cut off."""
-ROUNDS = 5
+GUESS, NEAR, AGAIN, TOP, LOW, TIES = range(6)
+"""A sample, a count around what it says, one around what that says; both rounds of an exact search; where ties are
+cut off."""
+ROUNDS = 6
 
 SAMPLED_FROM = 1 << 22
 """Elements of a tensor whose sample is large enough to tell much."""
@@ -59,8 +61,8 @@ def survey_bytes(rows: int, searches: int = 1) -> int:
 
 
 def block_bytes(rows: int, searches: int = 1) -> int:
-    """Ties of each row at each threshold in two windows, the index that a block begins at, and a running sum."""
-    return np.dtype(np.int64).itemsize * (2 * rows * searches + 2)
+    """Ties of each row at each threshold in every bin, the number of the block, and a running sum."""
+    return np.dtype(np.int32).itemsize * (STARTS * rows * searches + 1) + np.dtype(np.int64).itemsize
 
 
 def wants(round_: int, searches: Searches | None) -> bool:
@@ -70,8 +72,8 @@ def wants(round_: int, searches: Searches | None) -> bool:
     if round_ == TIES:
         return any(search.splits_ties for search in searches)
     first = searches[0]
-    has_begun = first.top is not None or (round_ == NEAR and first.near is None)
-    return first.low is None and (round_ == LOW or (round_ in (NEAR, TOP) and not has_begun))
+    has_begun = first.top is not None or (round_ in (NEAR, AGAIN) and first.near is None)
+    return first.low is None and (round_ == LOW or not has_begun)
 
 
 def survey(
@@ -82,7 +84,7 @@ def survey(
         is_sampled = round_ == GUESS and (scope == "model" or prod(chunk.shape) >= SAMPLED_FROM)
         return survey_sample(chunk, so_far) if is_sampled else survey_first(chunk.source, chunk.tensor, so_far)
     assert searches, "later rounds know what the first has found"
-    if round_ == NEAR:
+    if round_ in (NEAR, AGAIN):
         return survey_near(chunk, searches, so_far)
     if round_ == LOW:
         return _survey_low(chunk, searches, so_far)
@@ -99,7 +101,9 @@ def conclude(
     if round_ in (GUESS, TOP):
         return begin(total, ranks)
     assert searches, "later rounds know what the first has found"
-    return proceed_near(total, over, searches, ranks) if round_ == NEAR else proceed(total, over, searches)
+    if round_ in (NEAR, AGAIN):
+        return proceed_near(total, over, searches, ranks)
+    return proceed(total, over, searches)
 
 
 def survey_first(rows: Rows | StoredRows, tensor: str, so_far: Counts | None) -> Counts:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
-from kernels.gram import BLOCK
 from kernels.kth_magnitude.bins import kept_ties
 from kernels.moments import (
     BEYOND,
@@ -118,8 +117,8 @@ class Compeft(Method):
         ties = _ties_kept(total.values, search, self.output.convention)
         searches = state.searches
         if ties < total.values[:, TIES].sum():
-            firsts = BLOCK * (np.arange(len(total.values)) - over.blocks.start)
-            counts = Blocks(np.stack([total.values[:, TIES].astype(np.int64), firsts], axis=1))
+            numbers = np.arange(len(total.values)) - over.blocks.start
+            counts = Blocks(np.stack([total.values[:, TIES].astype(np.int64), numbers], axis=1))
             searches = thresholds.proceed(counts, over, searches)
         value = self._value(total.values.sum(axis=0), search, ties, over.size)
         self._errors[over.tensor] = self._relative_error(total.values, search, ties, over, value)

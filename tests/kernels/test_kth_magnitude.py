@@ -12,11 +12,13 @@ from kernels.kth_magnitude import (
     INSIDE,
     NOT_FINITE,
     NOTHING,
+    STARTS,
     UNCUT,
     WINDOW,
     Near,
     chunk_cuts,
     guess,
+    guess_again,
     kth_magnitude,
     magnitude_histogram,
     magnitudes_of,
@@ -154,8 +156,8 @@ def test_counts_around_a_guess_are_their_definition(size):
     rows = np.stack([normal(size), coarse(size), normal(size, seed=2)])
     rows[0, : min(size, AWKWARD.size)] = AWKWARD[:size]
     near = Near(np.array([[0x3F80 - 1, 0x3F80 - 1 + WINDOW], [0x3F80, 0x4000], [BINS[0], BINS[0]]]))
-    edges = dirty((-(-size // BLOCK), 6), np.int64)
-    expected_edges = torch.empty(-(-size // BLOCK), 6, dtype=torch.int64)
+    edges = dirty((-(-size // BLOCK), 3, STARTS), np.int64)
+    expected_edges = torch.empty(-(-size // BLOCK), 3, STARTS, dtype=torch.int64)
     found = near_histogram(rows, near, None, edges)
     assert same_bits(found, reference.near_histogram(torch.from_numpy(rows), near, None, expected_edges).numpy())
     assert same_bits(edges, expected_edges.numpy())
@@ -171,16 +173,52 @@ def of_bfloat16(size):
     return (np.round(ulps) * 2.0**-14).astype(np.float32)
 
 
+def parts_of(x, near):
+    """How many entries are above the windows, in the upper, between them and in the lower."""
+    counts, width = near_histogram(x[None], near)[0], WINDOW * BINS[1]
+    lower, upper = counts[INSIDE : INSIDE + width].sum(), counts[INSIDE + width :].sum()
+    return np.array([counts[ABOVE], upper, counts[BETWEEN], lower])
+
+
+def is_held(x, near, k):
+    upto = np.cumsum(parts_of(x, near))
+    return upto[0] < k <= upto[1] or upto[2] < k <= upto[3]
+
+
 @pytest.mark.parametrize("draw", [normal, coarse, of_bfloat16])
 @pytest.mark.parametrize("share", [0.2, 0.31, 0.32, 0.4])
 def test_a_guess_holds_what_is_looked_for(draw, share):
     x = draw(1 << 23)
-    k = np.array([int(share * x.size)])
-    near = guess(sample_histogram(x[None], 0), k, x.size)
-    counts, width = near_histogram(x[None], near)[0], WINDOW * BINS[1]
-    upper, lower = counts[INSIDE + width :].sum(), counts[INSIDE : INSIDE + width].sum()
-    rank = k[0] - counts[ABOVE]
-    assert 0 < rank <= upper or 0 < rank - upper - counts[BETWEEN] <= lower
+    k = int(share * x.size)
+    assert is_held(x, guess(sample_histogram(x[None], 0), np.array([k]), x.size), k)
+
+
+@pytest.mark.parametrize("draw", [normal, of_bfloat16])
+@pytest.mark.parametrize("astray", [-15_000, -6_000, 6_000, 15_000])
+def test_a_guess_that_has_failed_tells_the_next_where_to_look(draw, astray):
+    x = draw(1 << 23)
+    k = x.size // 5
+    near = guess(sample_histogram(x[None], 0), np.array([k + astray]), x.size)
+    again = guess_again(near, parts_of(x, near)[None], np.array([k]))
+    assert is_held(x, again, k)
+    if is_held(x, near, k):
+        assert (again.firsts == near.firsts).all()
+
+
+def test_the_next_guess_looks_between_windows_too():
+    x = of_bfloat16(1 << 23)
+    samples, k = sample_histogram(x[None], 0), x.size // 5
+    sample = guess(samples, np.array([k]), x.size).samples
+    bins = np.flatnonzero(sample[0].counts) + sample[0].lowest
+    near = Near(np.array([[bins[0] - WINDOW, bins[-1] + 1]]), sample)
+    assert not is_held(x, near, k)
+    assert is_held(x, guess_again(near, parts_of(x, near)[None], np.array([k])), k)
+
+
+def test_there_is_no_next_guess_beyond_what_the_sample_has():
+    x = normal(1 << 18)
+    near = guess(sample_histogram(x[None], 0), np.array([1000]), x.size)
+    assert guess_again(near, parts_of(x, near)[None], np.array([200_000])) is None
 
 
 def test_a_sample_that_leaves_too_many_bins_gives_no_guess():

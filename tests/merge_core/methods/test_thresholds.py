@@ -55,8 +55,23 @@ def misleading(seed: int) -> torch.Tensor:
     return smooth(seed) * torch.where(is_sampled(), 1000.0 if seed % 2 else 0.001, 1.0)
 
 
+def narrow(seed: int) -> torch.Tensor:
+    """So many entries of each bin that even a small sample's guess holds."""
+    return (1.28 + 0.3 * smooth(seed)) * torch.sign(smooth(seed + 10))
+
+
+def slanted(seed: int) -> torch.Tensor:
+    """What is sampled is a little larger than the rest, or smaller: the second guess holds."""
+    return narrow(seed) * torch.where(is_sampled(), 1.015 if seed % 2 else 0.985, 1.0)
+
+
+def astray(seed: int) -> torch.Tensor:
+    """So much larger or smaller that no guess holds."""
+    return narrow(seed) * torch.where(is_sampled(), 1.3 if seed % 2 else 0.8, 1.0)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=str)
-@pytest.mark.parametrize("draw", [smooth, coarse, equal, misleading])
+@pytest.mark.parametrize("draw", [smooth, coarse, equal, misleading, narrow, slanted, astray])
 def test_a_sample_changes_nothing(method, draw, monkeypatch: pytest.MonkeyPatch) -> None:
     models = {"base": {"w": torch.zeros(SIZE), "z": torch.zeros(3)}}
     models |= {f"m{seed}": {"w": draw(seed), "z": torch.ones(3)} for seed in (1, 2, 3)}
@@ -66,6 +81,29 @@ def test_a_sample_changes_nothing(method, draw, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(thresholds, "SAMPLED_FROM", 1)
     found = merged(models, recipe)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("draw", "rounds"),
+    [
+        (narrow, ["GUESS", "NEAR"]),
+        (slanted, ["GUESS", "NEAR", "AGAIN"]),
+        (astray, ["GUESS", "NEAR", "TOP", "LOW"]),
+        (misleading, ["GUESS", "TOP", "LOW"]),
+    ],
+)
+def test_a_sample_spares_rounds(draw, rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, conclude = [], thresholds.conclude
+
+    def noting(round_: int, *others):
+        seen.append(round_)
+        return conclude(round_, *others)
+
+    monkeypatch.setattr(thresholds, "SAMPLED_FROM", 1)
+    monkeypatch.setattr(thresholds, "conclude", noting)
+    models = {"base": {"w": torch.zeros(SIZE)}} | {f"m{seed}": {"w": draw(seed)} for seed in (1, 2, 3)}
+    merged(models, mix("m1", "m2", "m3", base="base", method=METHODS[0]))
+    assert seen == [getattr(thresholds, name) for name in rounds]
 
 
 @pytest.mark.parametrize("method", [METHODS[0], METHODS[6], METHODS[9]], ids=str)
