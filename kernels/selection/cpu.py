@@ -1,4 +1,4 @@
-"""Selecting in numba: spreads are compared by their squares, in the cache, with what then is done to the rows."""
+"""Selecting in numba: spreads are compared by bounds of their squares, in the cache with what is done to the rows."""
 
 from typing import Any
 
@@ -7,89 +7,95 @@ import numpy as np
 from kernels.checks import Doubles, Floats, Integers
 from kernels.compiled import compiled
 from kernels.gram.cpu import LANES, add, finished
-from kernels.spread.cpu import squared_spreads
-from kernels.stored_rows import STRETCH, load_stretches
+from kernels.marked import marked
+from kernels.spread.bounds import NOTHING, SURE, UNSURE, bounds, mark_above, settle_zeros, squared_spread
+from kernels.stored_rows import load_stretches
 from kernels.trim_elect.combine import combine, room_of
 
 ZERO = np.float32(0)
+STEP = 1024
+"""Elements whose rows stay in the L1 cache."""
 
 
 @compiled
-def _mark_above(squares: Doubles, limit: Any, marks: Any) -> None:
-    for i in range(marks.size):
-        marks[i] = squares[i] > limit
+def _rooms() -> Any:
+    """For bounds, marks and places of a stretch."""
+    return np.empty((2, STEP), np.float32), np.empty(STEP, np.uint16), np.empty(STEP, np.int64)
 
 
 @compiled
-def _select(rows: Floats, models: int, above: Any, reached: Any, ties: int, room: Doubles, marks: Any) -> None:
-    """Mark what is selected of the stretch; its first `ties` elements need but reach the magnitude."""
-    squares = squared_spreads(rows, models, room, marks.size)
-    first = min(max(ties, 0), marks.size)
-    _mark_above(squares[:first], reached, marks[:first])
-    _mark_above(squares[first:], above, marks[first:])
+def _add_tie(rows: Floats, place: Any, tied: Doubles) -> None:
+    """The square of each model to its sum, and to their number last."""
+    for model in range(tied.size - 1):
+        x = np.float64(rows[model, place])
+        tied[model] += x * x
+    tied[tied.size - 1] += 1.0
+
+
+@compiled
+def _settle(rows: Floats, models: int, limits: Any, ties: int, places: Any, marks: Any, tied: Doubles) -> None:
+    for j in range(places.size):
+        place = places[j]
+        square = squared_spread(rows, models, place)
+        is_beyond = square > (limits.reached if place < ties else limits.above)
+        marks[place] = SURE if is_beyond else NOTHING
+        if tied.size and not is_beyond and square > limits.reached:
+            _add_tie(rows, place, tied)
+
+
+@compiled
+def _select(rows: Floats, models: int, width: int, limits: Any, ties: int, rooms: Any, tied: Doubles) -> Any:
+    """Marks of what is selected of a stretch, whose first `ties` elements need but reach the magnitude.
+
+    Where there is room in `tied`, what reaches it and is not selected is added to it.
+    """
+    room, all_marks, places = rooms
+    marks = all_marks[:width]
+    lows, highs = bounds(rows, models, width, room)
+    mark_above(lows, highs, limits.narrow_reached, limits.narrow_above, marks)
+    if limits.reached < 0.0:
+        zeros = settle_zeros(rows, models, ties, marks)
+        if tied.size:
+            tied[tied.size - 1] += zeros
+    found = marked(marks, UNSURE, places)
+    _settle(rows, models, limits, ties, places[:found], marks, tied)
+    return marks
 
 
 @compiled
 def _clear(row: Floats, marks: Any) -> None:
     for i in range(row.size):
-        row[i] = row[i] if marks[i] else ZERO
+        row[i] = row[i] if marks[i] == SURE else ZERO
 
 
 @compiled
-def _any_between(squares: Doubles, reached: Any, above: Any) -> bool:
-    found = 0
-    for i in range(squares.size):
-        found |= (squares[i] > reached) & (squares[i] <= above)
-    return bool(found != 0)
-
-
-@compiled
-def _add_ties(rows: Floats, squares: Doubles, reached: Any, above: Any, out: Doubles) -> None:
-    """Add to `out` the squares of each model where the spread is at the magnitude, and their number last."""
-    for i in range(squares.size):
-        if (squares[i] > reached) & (squares[i] <= above):
-            for model in range(out.size - 1):
-                x = np.float64(rows[model, i])
-                out[model] += x * x
-            out[out.size - 1] += 1.0
-
-
-@compiled
-def squares_beyond(table: Integers, size: int, above: Any, reached: Any, block: int, out: Doubles) -> None:
-    """What is above is cleared of the rest and added up as `kernels.gram` does it; ties are looked for first."""
+def squares_beyond(table: Integers, size: int, limits: Any, block: int, out: Doubles) -> None:
+    """What is above is cleared of the rest and added up as `kernels.gram` does it."""
     models = table.shape[0] - 1
-    rows, sums = room_of(models, STRETCH)[0], np.empty((models, LANES), np.float64)
-    room, marks = np.empty((2, STRETCH), np.float64), np.empty(STRETCH, np.bool_)
+    rows, sums, rooms = room_of(models, STEP)[0], np.empty((models, LANES), np.float64), _rooms()
     for b in range(out.shape[0]):
         sums[:] = 0.0
         out[b] = 0.0
         stop, width = min(size, (b + 1) * block), 0
-        for lo in range(b * block, stop, STRETCH):
-            width = min(STRETCH, stop - lo)
+        for lo in range(b * block, stop, STEP):
+            width = min(STEP, stop - lo)
             load_stretches(table, lo, width, rows[: models + 1])
-            squares = squared_spreads(rows, models, room, width)
-            if _any_between(squares, reached, above):
-                _add_ties(rows, squares, reached, above, out[b, models:])
-            _mark_above(squares, above, marks[:width])
+            marks = _select(rows, models, width, limits, 0, rooms, out[b, models:])
             for i in range(models):
-                _clear(rows[i, :width], marks[:width])
+                _clear(rows[i, :width], marks)
                 add(rows[i, :width], rows[i, :width], sums[i])
         for i in range(models):
             out[b, i] = finished(rows[i, :width], rows[i, :width], sums[i])
 
 
 @compiled
-def selected_merge(
-    table: Integers, above: Any, reached: Any, ties: int, weights: Floats, choices: Any, out: Floats
-) -> None:
+def selected_merge(table: Integers, limits: Any, ties: int, weights: Floats, choices: Any, out: Floats) -> None:
     """`choices` are those of `kernels.trim_elect.combine`; the first `ties` elements need but reach the magnitude."""
     models = weights.size
-    rows, own = room_of(models, STRETCH)
-    room, all_marks = np.empty((2, STRETCH), np.float64), np.empty(STRETCH, np.bool_)
-    for lo in range(0, out.size, STRETCH):
-        part = out[lo : lo + STRETCH]
-        marks = all_marks[: part.size]
+    (rows, own), rooms, none = room_of(models, STEP), _rooms(), np.empty(0, np.float64)
+    for lo in range(0, out.size, STEP):
+        part = out[lo : lo + STEP]
         load_stretches(table, lo, part.size, rows[: models + 1])
-        _select(rows, models, above, reached, ties - lo, room, marks)
+        marks = _select(rows, models, part.size, limits, ties - lo, rooms, none)
         combine(rows, weights, choices, own, part)
         _clear(part, marks)

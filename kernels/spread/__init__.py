@@ -4,8 +4,9 @@ import numpy as np
 
 from kernels.checks import FLOAT32, INT64, Floats, Integers, check_array, output
 from kernels.dispatch import operation
-from kernels.kth_magnitude import BINS, NEAR_COUNTS, Near
+from kernels.kth_magnitude import BINS, NEAR_COUNTS, WINDOW, Near
 from kernels.spread import cpu
+from kernels.spread.limits import limit_of_bits, rounded_down
 from kernels.stored_rows import Rows, table_of
 
 
@@ -39,6 +40,12 @@ def near_histogram(rows: Rows, guess: Near, out: Integers | None = None) -> Inte
     check_array("firsts", guess.firsts, INT64, (1, 2))
     out = np.zeros((1, NEAR_COUNTS), np.int64) if out is None else out
     check_array("out", out, INT64, (1, NEAR_COUNTS))
-    low, high = guess.firsts[0] << 15
-    cpu.count_near(table, size, low, high, out[0])
+    low, high = (guess.firsts[0] << 15).tolist()
+    cpu.count_near(table, size, low, high, _limits(low, high), out[0])
     return out
+
+
+def _limits(low: int, high: int) -> tuple[np.float32, ...]:
+    """Of the squares of spreads in a window, for both: what they are above, and what they are not."""
+    ends = (low, low + WINDOW * BINS[1], high, high + WINDOW * BINS[1])
+    return tuple(rounded_down(limit_of_bits(bits)) for bits in ends)

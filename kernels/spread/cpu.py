@@ -6,11 +6,12 @@ import numpy as np
 
 from kernels.checks import Doubles, Floats, Integers
 from kernels.compiled import compiled, inlined
-from kernels.kth_magnitude.cpu import count_top_of
-from kernels.kth_magnitude.near import SAMPLE, count_near_of, sampled_place
+from kernels.kth_magnitude.cpu import count_top_of, magnitude_bits
+from kernels.kth_magnitude.near import ABOVE, BETWEEN, INSIDE, SAMPLE, count_one, sampled_place
+from kernels.marked import marked
+from kernels.spread.bounds import FOUR, NOTHING, UNSURE, bounds, settle_zeros, squared_spread
 from kernels.stored_rows import STRETCH, load_stretches
 
-FOUR = 4
 STEP = 1024
 """Elements whose rows and sums stay in the L1 cache."""
 
@@ -59,11 +60,15 @@ def squared_spreads(rows: Floats, models: int, room: Doubles, width: int) -> Any
 
 
 @inlined
+def _root(square: Any) -> Any:
+    # Not max(): a NaN has to come through.
+    return np.float32(np.sqrt(0.0 if square < 0.0 else square))
+
+
+@inlined
 def _roots(squares: Any, out: Any) -> None:
     for i in range(out.size):
-        value = squares[i]
-        # Not max(): a NaN has to come through.
-        out[i] = np.float32(np.sqrt(0.0 if value < 0.0 else value))
+        out[i] = _root(squares[i])
 
 
 @compiled
@@ -98,10 +103,38 @@ def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
 
 
 @compiled
-def count_near(table: Integers, size: int, low: Any, high: Any, out: Integers) -> None:
-    rows, room = _rooms(table.shape[0] - 1, STEP)
-    row = np.empty(STEP, np.float32)
+def _count_sure(lows: Floats, highs: Floats, limits: Any, marks: Any, counts: Integers) -> None:
+    """Count what is surely above the windows or between them, and mark what may be within."""
+    low, past_low, high, past_high = limits
+    above, between = np.uint32(0), np.uint32(0)
+    for i in range(lows.size):
+        is_above, is_between = lows[i] > past_high, (lows[i] > past_low) & (highs[i] <= high)
+        above = np.uint32(above + np.uint32(is_above))
+        between = np.uint32(between + np.uint32(is_between))
+        marks[i] = NOTHING if is_above | is_between | (highs[i] <= low) else UNSURE
+    counts[ABOVE] += above
+    counts[BETWEEN] += between
+
+
+@compiled
+def _count_unsure(rows: Floats, models: int, places: Integers, low: Any, high: Any, counts: Integers) -> None:
+    for j in range(places.size):
+        square = squared_spread(rows, models, places[j])
+        count_one(magnitude_bits(_root(square)), low, high, counts)
+
+
+@compiled
+def count_near(table: Integers, size: int, low: Any, high: Any, limits: Any, out: Integers) -> None:
+    """`limits` are square limits of where the windows begin and end, rounded down to float32."""
+    models = table.shape[0] - 1
+    rows, room = np.empty((max(models, FOUR) + 1, STEP), np.float32), np.empty((2, STEP), np.float32)
+    marks, places = np.empty(STEP, np.uint16), np.empty(STEP, np.int64)
     for lo in range(0, size, STEP):
-        part = row[: min(STEP, size - lo)]
-        _spreads(table, lo, rows, room, part)
-        count_near_of(part, np.uint32(low), np.uint32(high), out)
+        width = min(STEP, size - lo)
+        load_stretches(table, lo, width, rows[: models + 1])
+        lows, highs = bounds(rows, models, width, room)
+        _count_sure(lows, highs, limits, marks[:width], out)
+        if low == 0:
+            out[INSIDE] += settle_zeros(rows, models, 0, marks[:width])
+        found = marked(marks[:width], UNSURE, places)
+        _count_unsure(rows, models, places[:found], np.uint32(low), np.uint32(high), out)

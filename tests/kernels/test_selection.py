@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from kernels.gram import squares
 from kernels.kth_magnitude import UNCUT
-from kernels.selection import Beyond, reference, selected_merge, square_limit, squares_beyond
+from kernels.selection import Beyond, reference, selected_merge, squares_beyond
 from kernels.spread import spread
+from kernels.spread.limits import square_limit
 from kernels.storage import narrow
 from kernels.stored_rows import StoredRows
 from tests.kernels.arrays import SIZES, normal, same_bits
