@@ -4,6 +4,7 @@ LLVM may not reorder a float sum and gives up on loops over many arrays. Here ea
 one IEEE addition chain, so the bits do not depend on how wide the machine's registers are.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -18,6 +19,11 @@ AHEAD = 1024
 def address(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     """A pointer to element `index` of a C-contiguous array, counted flat."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+
+
+def length(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """How many elements an array of one dimension has."""
+    return builder.extract_value(context.make_array(kind)(context, builder, array).shape, 0)
 
 
 def load(builder: Any, pointer: Any, lanes: int) -> Any:
@@ -41,7 +47,7 @@ def fetch_ahead(builder: Any, pointer: Any) -> None:
 
 def spread(builder: Any, value: Any, lanes: int) -> Any:
     """One float32 in every lane."""
-    return _everywhere(builder, value, ir.VectorType(FLOAT, lanes))
+    return everywhere(builder, value, ir.VectorType(FLOAT, lanes))
 
 
 def variable(builder: Any, kind: Any, lanes: int) -> Any:
@@ -50,12 +56,23 @@ def variable(builder: Any, kind: Any, lanes: int) -> Any:
     return cgutils.alloca_once_value(builder, zeros)  # type: ignore[no-untyped-call]
 
 
+def everywhere(builder: Any, value: Any, vector: Any) -> Any:
+    """One value in every lane of that kind of vector."""
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    return pick(builder, first, ir.Constant(vector, ir.Undefined), [0] * vector.count)
+
+
+def pick(builder: Any, left: Any, right: Any, places: Sequence[int]) -> Any:
+    """A vector of these lanes of two, those of `right` counted on from the last of `left`."""
+    return builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(ir.IntType(32), len(places)), list(places)))
+
+
 def _marks_of(_context: Any, array: Any, _start: Any, _bit: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.IntType(16), 64)
         pointer = address(context, builder, signature.args[0], args[0], args[1])
         values = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=2)
-        bits = builder.and_(values, _everywhere(builder, args[2], vector))
+        bits = builder.and_(values, everywhere(builder, args[2], vector))
         return builder.bitcast(builder.icmp_unsigned("!=", bits, ir.Constant(vector, [0] * 64)), ir.IntType(64))
 
     return types.uint64(array, types.intp, types.uint16), codegen
@@ -68,16 +85,10 @@ def _reaching(_context: Any, array: Any, _start: Any, _bits: Any) -> Any:
         values = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
         magnitudes = builder.and_(values, ir.Constant(vector, [0x7FFFFFFF] * 64))
         return builder.bitcast(
-            builder.icmp_unsigned(">=", magnitudes, _everywhere(builder, args[2], vector)), ir.IntType(64)
+            builder.icmp_unsigned(">=", magnitudes, everywhere(builder, args[2], vector)), ir.IntType(64)
         )
 
     return types.uint64(array, types.intp, types.uint32), codegen
-
-
-def _everywhere(builder: Any, value: Any, vector: Any) -> Any:
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    places = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), places)
 
 
 def _trailing_zeros(_context: Any, _word: Any) -> Any:

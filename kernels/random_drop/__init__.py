@@ -70,8 +70,8 @@ def rescaled(values: Floats, density: float) -> Floats:
     return np.divide(values, limit_and_divisor(density, True)[1], out=values)
 
 
-def limit_and_divisor(density: float, rescale: bool) -> tuple[np.float32, np.float32]:
-    """The draw from which on entries are dropped, and what the others are divided by."""
+def limit_and_divisor(density: float, rescale: bool) -> tuple[np.uint32, np.float32]:
+    """The upper bits of a word from which on entries are dropped, and what the others are divided by."""
     if not 0 <= density <= 1:
         raise ValueError(f"density: found {density}, expected 0 to 1")
-    return np.float32(ceil(density * STEPS) / STEPS), np.float32(max(density, 1 / STEPS) if rescale else 1)
+    return np.uint32(ceil(density * STEPS)), np.float32(max(density, 1 / STEPS) if rescale else 1)

@@ -2,13 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-
-from kernels.all_finite.cpu import row_is_finite
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled
-from kernels.philox import cpu as philox
-from kernels.random_drop.cpu import keep_below
+from kernels.random_drop.cpu import thin
 from kernels.stored_rows import STRETCH, load_stretches
 from kernels.trim_elect.combine import combine, room_of
 
@@ -25,17 +21,13 @@ def drop_merge(
     out: Floats,
 ) -> bool:
     """False where a row is not finite."""
-    models, scratch = weights.size, np.empty(STRETCH, np.float32)
+    models = weights.size
     rows, own = room_of(models, STRETCH)
     for lo in range(0, out.size, STRETCH):
         width = min(STRETCH, out.size - lo)
-        draws = scratch[:width]
         load_stretches(source, lo, width, rows[: models + 1])
         for model in range(models):
-            row = rows[model, :width]
-            if not row_is_finite(row):
+            if not thin(streams[model], start + lo, limit, divisor, rows[model, :width]):
                 return False
-            philox.uniform(streams[model], start + lo, draws)
-            keep_below(draws, limit, divisor, row)
         combine(rows, weights, choices, own, out[lo : lo + width])
     return True
