@@ -1,4 +1,4 @@
-"""Ranks by counting: how many entries of a row fall into each bin, added up, tells the first rank of each.
+"""Ranks by counting: how many entries of a row fall into the bins before it, added up, tells the first rank of each.
 
 A bin is the exponent and 8 bits of the mantissa: all of what most differences of bfloat16 have. Entries with bits below
 have bins of their own between those, and are put in order one by one; a row with many of them is for a sort.
@@ -13,13 +13,9 @@ from kernels.checks import Floats
 from kernels.compiled import compiled
 from kernels.kth_magnitude.cpu import magnitude_bits
 from kernels.lanes import marks_of, trailing_zeros
+from kernels.rank_drop.starts import BINS, DEPTH, RUN, room_for_counts, starts_of
 
 LOW_BITS = 15
-BINS, RUN = 1 << 13, 1 << 7
-"""Bins, two for each upper part of a magnitude: 16 octaves up to the row's largest. They lie RUN runs side by side, so
-that the adding up goes through all runs at once."""
-
-DEPTH = BINS // RUN
 ODD = np.uint16(RUN)
 """The bit of a bin's place that says it is for entries with bits below."""
 
@@ -53,14 +49,10 @@ def _fill(row: Floats, first: Any, bins: Any) -> None:
 
 
 @compiled
-def _count(bins: Any, counts: Any, after: Any) -> None:
-    """From the last entry on, how many of its bin come after each."""
-    for back in range(bins.size):
-        i = np.uint64(bins.size - 1 - back)  # numba would ask of a signed one whether it counts from the end
-        place = bins[i]
-        count = counts[place]
-        after[i] = count
-        counts[place] = np.uint16(count + np.uint16(1))
+def _count(bins: Any, counts: Any) -> None:
+    for k in range(bins.size):
+        place = bins[np.uint64(k)]  # numba would ask of a signed index whether it counts from the end
+        counts[place] = np.uint16(counts[place] + np.uint16(1))
 
 
 @compiled
@@ -77,34 +69,24 @@ def _list_odd(bins: Any, odd: Any) -> int:
 
 
 @compiled
-def _add_up(counts: Any) -> None:
-    """In place: each bin's entries and all those of lower bins."""
-    for i in range(RUN, BINS):
-        counts[i] = np.uint16(counts[i] + counts[i - RUN])
-    total = np.uint16(0)
-    for run in range(RUN):
-        counts[BINS + run] = total
-        total = np.uint16(total + counts[BINS - RUN + run])
-    for lo in range(0, BINS, RUN):
-        for run in range(RUN):
-            counts[lo + run] = np.uint16(counts[lo + run] + counts[BINS + run])
+def _spread(bins: Any, starts: Any, table: Floats, chances: Floats) -> None:
+    """Give out each bin's ranks in element order; its start moves on to its end."""
+    for k in range(bins.size):
+        i = np.uint64(k)
+        place = bins[i]
+        rank = starts[place]
+        chances[i] = table[rank]
+        starts[place] = np.uint16(rank + np.uint16(1))
 
 
 @compiled
-def _spread(bins: Any, upto: Any, after: Any, table: Floats, chances: Floats) -> None:
-    one = np.uint16(1)
-    for i in range(bins.size):
-        chances[i] = table[np.uint16(upto[bins[i]] - after[i] - one)]
-
-
-@compiled
-def _sharing(row: Floats, bins: Any, upto: Any, odd: Any, sharing: Any) -> int:
+def _sharing(row: Floats, bins: Any, ends: Any, odd: Any, sharing: Any) -> int:
     """Of the entries with bits below, those that share a bin: place of the bin, bits and index; returns how many."""
     found = 0
     for j in range(odd.size):
         place = np.uint64(bins[np.uint64(odd[j])])
         # The bin before an odd one is the even one of the same upper part, a run before it.
-        if np.uint16(upto[place] - upto[place - np.uint64(RUN)]) > 1:
+        if np.uint16(ends[place] - ends[place - np.uint64(RUN)]) > 1:
             bits = np.int64(magnitude_bits(row[odd[j]]))
             sharing[0, found], sharing[1, found], sharing[2, found] = np.int64(place), bits, odd[j]
             found += 1
@@ -112,11 +94,11 @@ def _sharing(row: Floats, bins: Any, upto: Any, odd: Any, sharing: Any) -> int:
 
 
 @compiled
-def _settle(upto: Any, sharing: Any, found: int, table: Floats, chances: Floats) -> None:
+def _settle(ends: Any, sharing: Any, found: int, table: Floats, chances: Floats) -> None:
     """Put in order the entries that share a bin: by bits, then as they come."""
     for j in range(found):
         place, bits = sharing[0, j], sharing[1, j]
-        rank = np.int64(upto[place - RUN])
+        rank = np.int64(ends[place - RUN])
         for other in range(found):
             is_ahead = (sharing[1, other] < bits) | ((sharing[1, other] == bits) & (other < j))
             rank += np.int64((sharing[0, other] == place) & is_ahead)
@@ -126,10 +108,9 @@ def _settle(upto: Any, sharing: Any, found: int, table: Floats, chances: Floats)
 @compiled
 def rooms_of(width: int) -> Any:
     """Scratch memory for rows of this width."""
-    counts = np.empty(BINS + RUN, np.uint16)
     padded = -(-width // LANES) * LANES
     most = width // 8 + 1
-    return counts, np.empty((2, padded), np.uint16), np.empty(most, np.int64), np.empty((3, most), np.int64)
+    return room_for_counts(), np.empty(padded, np.uint16), np.empty(most, np.int64), np.empty((3, most), np.int64)
 
 
 @compiled
@@ -138,19 +119,18 @@ def rank(row: Floats, top: Any, table: Floats, rooms: Any, chances: Floats) -> b
 
     `top` is what `largest` finds.
     """
-    counts, places, odd, sharing = rooms
-    bins, after = places[0], places[1]
+    counts, bins, odd, sharing = rooms
     # The largest's bin is the last pair of bins, and what lies more than 16 octaves below it shares the first.
     lowest = np.int64(top >> np.uint32(LOW_BITS)) - (BINS // 2 - 1)
     _fill(row, np.uint32(lowest << LOW_BITS if lowest > 0 else 0), bins[: row.size])
-    counts[:BINS] = 0
     bins[row.size :] = 0
     found = _list_odd(bins, odd)
     if found == odd.size:
         return False
-    bins, after = bins[: row.size], after[: row.size]
-    _count(bins, counts, after)
-    _add_up(counts)
-    _spread(bins, counts, after, table, chances)
+    bins = bins[: row.size]
+    counts[RUN:] = 0
+    _count(bins, counts[RUN:])
+    starts_of(counts)
+    _spread(bins, counts, table, chances)
     _settle(counts, sharing, _sharing(row, bins, counts, odd[:found], sharing), table, chances)
     return True
