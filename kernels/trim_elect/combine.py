@@ -9,11 +9,9 @@ from kernels.compiled import compiled, inlined
 from kernels.stored_rows import STRETCH
 from kernels.trim_elect.choices import ELECTS, MERGES, Elect, Merge
 from kernels.trim_elect.cpu import merge_kept, signs_of, vote
-from kernels.trim_elect.four import FOUR, ONE, ZERO, elect_four, scales_of, suits
+from kernels.trim_elect.four import FOUR, ONE, ZERO, elect_whole_four, scales_of, suits
 
 ALL = MERGES.index("all")
-EVERYTHING, NOTHING = np.uint32(0), np.uint32(0xFFFFFFFF)
-"""Limits that every entry's bits reach, or none."""
 
 
 class Choices(NamedTuple):
@@ -52,21 +50,21 @@ def _add_up(rows: Any, weights: Any, out: Any) -> None:
 @compiled
 def _elect_four(rows: Floats, weights: Floats, choices: Any, out: Floats) -> None:
     how, elect, zero_vote_sign = choices
-    limits = np.full(FOUR, NOTHING)
-    limits[: weights.size] = EVERYTHING
-    elect_four(rows, limits, scales_of(weights, how, elect), ONE if how == 2 else ZERO, zero_vote_sign, out)
+    for model in range(weights.size, FOUR):
+        rows[model, : out.size] = ZERO
+    elect_whole_four(rows, scales_of(weights, how, elect), ONE if how == 2 else ZERO, zero_vote_sign, out)
 
 
 @compiled
 def combine(rows: Floats, weights: Floats, choices: Any, scratch: Floats, out: Floats) -> None:
-    """`out` from the first elements of thinned rows, as many as it has."""
+    """`out` from the first elements of thinned rows, as many as it has; rows beyond the models' may be overwritten."""
     how, elect, zero_vote_sign = choices
-    votes, shares = scratch[0, : out.size], scratch[1, : out.size]
     if how == ALL:
         _add_up(rows, weights, out)
     elif suits(weights.size, how, elect):
         _elect_four(rows, weights, choices, out)
     else:
+        votes, shares = scratch[0, : out.size], scratch[1, : out.size]
         votes[:] = ZERO
         for model in range(weights.size):
             vote(rows[model, : out.size], weights[model], elect, votes)

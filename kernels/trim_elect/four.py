@@ -21,15 +21,21 @@ def suits(models: int, how: int, elect: int) -> bool:
     return models <= FOUR and how < 3 and elect < 2
 
 
+@inlined
+def _of_model(weights: Any, model: int, how: int, elect: int) -> Any:
+    """Weight, ballot and share."""
+    if model >= weights.size:
+        return ZERO, ZERO, ZERO
+    weight = weights[model]
+    share = abs(weight) if how == 0 else (ONE if how == 1 else ZERO)
+    return weight, weight if elect == 0 else ONE, share
+
+
 @compiled
-def scales_of(weights: Floats, how: int, elect: int) -> Floats:
-    """float32 [3, 4]: weight, ballot and share of each model."""
-    scales = np.zeros((3, FOUR), np.float32)
-    for model in range(weights.size):
-        scales[0, model] = weights[model]
-        scales[1, model] = weights[model] if elect == 0 else ONE
-        scales[2, model] = abs(weights[model]) if how == 0 else (ONE if how == 1 else ZERO)
-    return scales
+def scales_of(weights: Floats, how: int, elect: int) -> Any:
+    """Weight, ballot and share of each model: numbers, since an array takes 0.1 µs to have, for every stretch anew."""
+    p, q = _of_model(weights, 0, how, elect), _of_model(weights, 1, how, elect)
+    return p, q, _of_model(weights, 2, how, elect), _of_model(weights, 3, how, elect)
 
 
 @inlined
@@ -37,29 +43,41 @@ def _kept(x: Any, limit: Any) -> Any:
     return x if np.uint32(bits_of_float(x) & np.uint32(0x7FFFFFFF)) >= limit else ZERO
 
 
+@inlined
+def _merged(entries: Any, scales: Any, first_share: Any, zero_vote_sign: Any) -> Any:
+    a, b, c, d = entries
+    (wp, bp, sp), (wq, bq, sq), (wr, br, sr), (ws, bs, ss) = scales
+    va, vb, vc, vd = bp * a, bq * b, br * c, bs * d
+    vote = ((va + vb) + vc) + vd
+    sign = ONE if vote > ZERO else (-ONE if vote < ZERO else zero_vote_sign)
+    ka, kb, kc, kd = va * sign > ZERO, vb * sign > ZERO, vc * sign > ZERO, vd * sign > ZERO
+    total = ZERO + (wp * a if ka else ZERO)  # not −0, should the product be
+    total = total + (wq * b if kb else ZERO)
+    total = total + (wr * c if kc else ZERO)
+    total = total + (ws * d if kd else ZERO)
+    share = first_share + (sp if ka else ZERO)
+    share = share + (sq if kb else ZERO)
+    share = share + (sr if kc else ZERO)
+    share = share + (ss if kd else ZERO)
+    return total / share if share > ZERO else ZERO
+
+
 @compiled
-def elect_four(rows: Floats, limits: Any, scales: Floats, first_share: Any, zero_vote_sign: Any, out: Floats) -> None:
+def elect_four(rows: Floats, limits: Any, scales: Any, first_share: Any, zero_vote_sign: Any, out: Floats) -> None:
     """Of `rows` [at least 4, elements], entries whose bits reach the model's limit.
 
     What agrees is divided by its shares and `first_share`, which is 1 for a sum whose shares are 0.
     """
     p, q, r, s = rows[0], rows[1], rows[2], rows[3]
     lp, lq, lr, ls = limits[0], limits[1], limits[2], limits[3]
-    wp, wq, wr, ws = scales[0, 0], scales[0, 1], scales[0, 2], scales[0, 3]
-    bp, bq, br, bs = scales[1, 0], scales[1, 1], scales[1, 2], scales[1, 3]
-    sp, sq, sr, ss = scales[2, 0], scales[2, 1], scales[2, 2], scales[2, 3]
     for i in range(out.size):
-        a, b, c, d = _kept(p[i], lp), _kept(q[i], lq), _kept(r[i], lr), _kept(s[i], ls)
-        va, vb, vc, vd = bp * a, bq * b, br * c, bs * d
-        vote = ((va + vb) + vc) + vd
-        sign = ONE if vote > ZERO else (-ONE if vote < ZERO else zero_vote_sign)
-        ka, kb, kc, kd = va * sign > ZERO, vb * sign > ZERO, vc * sign > ZERO, vd * sign > ZERO
-        total = ZERO + (wp * a if ka else ZERO)  # not −0, should the product be
-        total = total + (wq * b if kb else ZERO)
-        total = total + (wr * c if kc else ZERO)
-        total = total + (ws * d if kd else ZERO)
-        share = first_share + (sp if ka else ZERO)
-        share = share + (sq if kb else ZERO)
-        share = share + (sr if kc else ZERO)
-        share = share + (ss if kd else ZERO)
-        out[i] = total / share if share > ZERO else ZERO
+        entries = _kept(p[i], lp), _kept(q[i], lq), _kept(r[i], lr), _kept(s[i], ls)
+        out[i] = _merged(entries, scales, first_share, zero_vote_sign)
+
+
+@compiled
+def elect_whole_four(rows: Floats, scales: Any, first_share: Any, zero_vote_sign: Any, out: Floats) -> None:
+    """The same of all entries; those of a model that is missing are to be zeros."""
+    p, q, r, s = rows[0], rows[1], rows[2], rows[3]
+    for i in range(out.size):
+        out[i] = _merged((p[i], q[i], r[i], s[i]), scales, first_share, zero_vote_sign)
