@@ -11,7 +11,7 @@ from numba import carray  # type: ignore[attr-defined]
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.compiled import inlined
+from kernels.compiled import inlined_counted
 
 
 def _pointer(element: Any, llvm: ir.Type) -> Any:
@@ -31,17 +31,17 @@ _to_singles = _pointer(types.float32, ir.FloatType())
 _to_doubles = _pointer(types.float64, ir.DoubleType())
 
 
-@inlined
+@inlined_counted
 def halves(address: Any, start: Any, size: Any) -> Any:
     """Elements [start, start + size) of the uint16 at `address`."""
     return carray(_to_halves(address + 2 * start), (size,))
 
 
-@inlined
+@inlined_counted
 def singles(address: Any, start: Any, size: Any) -> Any:
     return carray(_to_singles(address + 4 * start), (size,))
 
 
-@inlined
+@inlined_counted
 def doubles(address: Any, start: Any, size: Any) -> Any:
     return carray(_to_doubles(address + 8 * start), (size,))

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import types
 from numba.core.caching import FunctionCache
 from numba.core.runtime.nrt import rtsys
 
@@ -29,12 +30,52 @@ def compiled(function: Function) -> Function:
     Where no folder can be written (a read-only image without a home) numba refuses to cache; the kernel is
     then compiled once per process.
     """
-    kernel = numba.njit(nogil=True, error_model="numpy")(function)
-    with suppress(RuntimeError):
-        kernel._cache = _Kept(function)  # type: ignore[attr-defined, no-untyped-call]
-    return cast("Function", kernel)
+    return cast("Function", _kept(_compiler(_nrt=True)(function)))
+
+
+def uncounted(function: Function) -> Function:
+    """The same for a kernel that neither makes nor returns arrays: references to them are not counted in it.
+
+    Each count is a locked instruction that waits for all stores before it, and every slice takes two: at a few
+    dozen for each stretch of elements they took a tenth to a third of a kernel's time.
+    """
+    return cast("Function", _kept(_returning_none(_compiler(_nrt=False)(function))))
 
 
 def inlined(function: Function) -> Function:
-    """A piece of a kernel that LLVM must inline into its caller, so that the caller's loop vectorises."""
-    return cast("Function", numba.njit(nogil=True, error_model="numpy", forceinline=True)(function))
+    """A piece of a kernel that LLVM must inline into its caller, so that the caller's loop vectorises; uncounted."""
+    return cast("Function", _returning_none(_compiler(_nrt=False, forceinline=True)(function)))
+
+
+def inlined_counted(function: Function) -> Function:
+    """Such a piece that makes arrays, or returns them, for callers that count them."""
+    return cast("Function", _compiler(_nrt=True, forceinline=True)(function))
+
+
+def pasted(function: Function) -> Function:
+    """A piece that numba puts into its caller before that is compiled, and that may return arrays which that has."""
+    return cast("Function", _compiler(inline="always")(function))
+
+
+def _compiler(**options: Any) -> Any:
+    return numba.njit(nogil=True, error_model="numpy", **options)
+
+
+def _kept(kernel: Any) -> Any:
+    with suppress(RuntimeError):
+        kernel._cache = _Kept(kernel.py_func)  # type: ignore[no-untyped-call]
+    return kernel
+
+
+def _returning_none(kernel: Any) -> Any:
+    """Refuse, once compiled, to return arrays: a caller that counts would free what was not counted for it."""
+    add = kernel.add_overload
+
+    def add_checked(compiled: Any) -> None:
+        result = compiled.signature.return_type
+        if any(isinstance(part, types.Array) for part in getattr(result, "types", [result])):
+            raise TypeError(f"{kernel.py_func.__qualname__}: returns an array, and is not to be counted")
+        add(compiled)
+
+    kernel.add_overload = add_checked
+    return kernel

@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from kernels import bfloat16_lanes, lanes
 from kernels.addresses import halves
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled
+from kernels.compiled import uncounted
 from kernels.storage.cpu import from_bfloat16
 
 FOUR = 4
@@ -68,7 +68,7 @@ _one, _two, _three, _four = (_loader(models, has_base=False) for models in (1, 2
 _one_less, _two_less, _three_less, _four_less = (_loader(models, has_base=True) for models in (1, 2, 3, 4))
 
 
-@compiled
+@uncounted
 def _load(table: Integers, lo: int, rows: Floats, first: int, models: int, count: int) -> None:
     if models == 4:
         _four(table, lo, rows, first, count)
@@ -80,7 +80,7 @@ def _load(table: Integers, lo: int, rows: Floats, first: int, models: int, count
         _one(table, lo, rows, first, count)
 
 
-@compiled
+@uncounted
 def _load_less(table: Integers, lo: int, rows: Floats, first: int, models: int, count: int) -> None:
     if models == 4:
         _four_less(table, lo, rows, first, count)
@@ -92,7 +92,7 @@ def _load_less(table: Integers, lo: int, rows: Floats, first: int, models: int, 
         _one_less(table, lo, rows, first, count)
 
 
-@compiled
+@uncounted
 def _finish(table: Integers, lo: int, width: int, rows: Floats, done: int) -> None:
     """The elements from `done` on, fewer than LANES."""
     models, has_base = rows.shape[0] - 1, table[0, 1] != 0
@@ -105,14 +105,14 @@ def _finish(table: Integers, lo: int, width: int, rows: Floats, done: int) -> No
             row -= rows[models, done:width]
 
 
-@compiled
+@uncounted
 def _widen_rest(address: Any, start: int, out: Floats) -> None:
     raw = halves(address, start, out.size)
     for i in range(out.size):
         out[i] = from_bfloat16(raw[i])
 
 
-@compiled
+@uncounted
 def load_bfloat16(table: Integers, lo: int, width: int, rows: Floats) -> None:
     """`width` elements of each model from `lo` on, less the base's; these in the last row, if there is a base."""
     models, has_base, count = rows.shape[0] - 1, table[0, 1] != 0, width // LANES

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Integers
-from kernels.compiled import compiled
+from kernels.compiled import uncounted
 from kernels.lanes import marks_of, trailing_zeros
 
 LANES = 64
 
 
-@compiled
+@uncounted
 def marked(values: Any, bit: Any, places: Integers) -> int:
     """Fill `places` with where uint16 `values` have `bit`, as far as there is room; returns how many.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kernels.addresses import halves, singles
 from kernels.checks import FLOAT32, Floats, Integers, check_array, output
-from kernels.compiled import compiled
+from kernels.compiled import compiled, pasted, uncounted
 from kernels.joint_loads import load_bfloat16
 from kernels.storage import storage_dtype
 from kernels.storage.cpu import from_bfloat16
@@ -98,56 +98,53 @@ def table_of(name: str, rows: Rows) -> tuple[Integers, int, int]:
     return table, models, size
 
 
-@compiled
+@uncounted
 def _widen(address: Any, kind: Any, lo: Any, out: Floats) -> None:
     load(address, kind, lo, out)
 
 
-@compiled
+@uncounted
 def base_stretch(table: Integers, lo: int, room: Floats) -> None:
     """Fill `room` with the base's elements from `lo` on; leave it alone where there is no base."""
     if table[0, 1] != NO_BASE:
         _widen(table[0, 0], table[0, 1], lo, room)
 
 
-@compiled
+@uncounted
 def _difference(address: Any, lo: Any, base: Floats, out: Floats) -> None:
     raw = halves(address, lo, out.size)
     for i in range(out.size):
         out[i] = from_bfloat16(raw[i]) - base[i]
 
 
-@compiled
+@uncounted
 def _subtract(base: Floats, out: Floats) -> None:
     for i in range(out.size):
         out[i] = out[i] - base[i]
 
 
-@compiled
-def stretch(table: Integers, model: int, lo: int, base: Floats, room: Floats) -> Any:
-    """A model's elements from `lo` on, as many as `room` has: in `room`, or where they lie if that is float32.
-
-    Not to be written to. `base` is what `base_stretch` has filled.
-    """
+@uncounted
+def fill(table: Integers, model: int, lo: int, base: Floats, room: Floats) -> None:
+    """A model's elements from `lo` on, as many as `room` has; `base` is what `base_stretch` has filled."""
     address, kind, has_base = table[model + 1, 0], table[model + 1, 1], table[0, 1] != NO_BASE
     if kind == BFLOAT16 and has_base:
         _difference(address, lo, base, room)
-        return room
-    if kind == FLOAT32_KIND and not has_base:
-        return singles(address, lo, room.size)
-    _widen(address, kind, lo, room)
-    if has_base:
-        _subtract(base, room)
+    else:
+        _widen(address, kind, lo, room)
+        if has_base:
+            _subtract(base, room)
+
+
+@pasted
+def stretch(table: Integers, model: int, lo: int, base: Floats, room: Floats) -> Any:
+    """The same in `room`, or where they lie if that is float32: not to be written to."""
+    if table[model + 1, 1] == FLOAT32_KIND and table[0, 1] == NO_BASE:
+        return singles(table[model + 1, 0], lo, room.size)
+    fill(table, model, lo, base, room)
     return room
 
 
-@compiled
-def _copy(row: Floats, out: Floats) -> None:
-    for i in range(out.size):
-        out[i] = row[i]
-
-
-@compiled
+@uncounted
 def is_bfloat16(table: Integers) -> bool:
     """Whether all models are, and the base if there is one.
 
@@ -159,7 +156,7 @@ def is_bfloat16(table: Integers) -> bool:
     return others == 0
 
 
-@compiled
+@uncounted
 def load_stretches(table: Integers, lo: int, width: int, rows: Floats) -> None:
     """`width` elements of each model from `lo` on, to be written to at will, and after them the base's."""
     if is_bfloat16(table):
@@ -168,20 +165,18 @@ def load_stretches(table: Integers, lo: int, width: int, rows: Floats) -> None:
     base = rows[rows.shape[0] - 1, :width]
     base_stretch(table, lo, base)
     for model in range(rows.shape[0] - 1):
-        room = rows[model, :width]
-        found = stretch(table, model, lo, base, room)
-        if table[model + 1, 1] == FLOAT32_KIND and table[0, 1] == NO_BASE:
-            _copy(found, room)
+        fill(table, model, lo, base, rows[model, :width])
 
 
-@compiled
-def _load(table: Integers, out: Floats) -> None:
-    base = np.empty(STRETCH, np.float32)
+@uncounted
+def _fill_all(table: Integers, base: Floats, out: Floats) -> None:
     for lo in range(0, out.shape[1], STRETCH):
         own_base = base[: min(STRETCH, out.shape[1] - lo)]
         base_stretch(table, lo, own_base)
         for model in range(out.shape[0]):
-            part = out[model, lo : lo + own_base.size]
-            found = stretch(table, model, lo, own_base, part)
-            if table[0, 1] == NO_BASE and table[model + 1, 1] == FLOAT32_KIND:
-                _copy(found, part)
+            fill(table, model, lo, own_base, out[model, lo : lo + own_base.size])
+
+
+@compiled
+def _load(table: Integers, out: Floats) -> None:
+    _fill_all(table, np.empty(STRETCH, np.float32), out)

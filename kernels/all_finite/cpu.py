@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from kernels.bits import bits_of_float
 from kernels.checks import Integers
-from kernels.compiled import compiled
+from kernels.compiled import compiled, uncounted
 from kernels.stored_rows import STRETCH, base_stretch, stretch
 
 
-@compiled
+@uncounted
 def _half(raw: NDArray[Any], magnitude_mask: Any, infinity: Any) -> bool:
     found = np.uint16(0)
     for i in range(raw.size):
@@ -19,7 +19,7 @@ def _half(raw: NDArray[Any], magnitude_mask: Any, infinity: Any) -> bool:
     return bool(found == 0)
 
 
-@compiled
+@uncounted
 def row_is_finite(raw: NDArray[Any]) -> bool:
     found = np.uint32(0)
     for i in range(raw.size):
@@ -39,7 +39,7 @@ def rows_are_finite(table: Integers, models: int, size: int) -> bool:
     return True
 
 
-@compiled
+@uncounted
 def _double(raw: NDArray[Any]) -> bool:
     found = 0
     for i in range(raw.size):

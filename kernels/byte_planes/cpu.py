@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compiled import compiled, inlined
+from kernels.compiled import inlined, uncounted
 
 U4, U8 = np.uint32, np.uint64
 TOP_2, MASK_2, SHIFT_2 = U4(0x8000), U4(0xFFFF), U4(15)
@@ -49,20 +49,20 @@ def _value(code: Any, base: Any, top: Any, mask: Any, shift: Any, U: Any) -> Any
     return _bits(number, top, mask, shift, U)
 
 
-@compiled
+@uncounted
 def _split_2(values: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(values.size):
         out[0, i] = values[i]
         out[1, i] = U4(values[i]) >> U4(8)
 
 
-@compiled
+@uncounted
 def _join_2(planes: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = U4(planes[0, i]) | U4(U4(planes[1, i]) << U4(8))
 
 
-@compiled
+@uncounted
 def _split_from_2(values: NDArray[Any], base: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(values.size):
         code = _code(values[i], base[i], TOP_2, MASK_2, SHIFT_2, U4)
@@ -70,7 +70,7 @@ def _split_from_2(values: NDArray[Any], base: NDArray[Any], out: NDArray[Any]) -
         out[1, i] = code >> U4(8)
 
 
-@compiled
+@uncounted
 def _join_from_2(planes: NDArray[Any], base: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(out.size):
         code = U4(U4(planes[0, i]) | U4(U4(planes[1, i]) << U4(8)))
@@ -91,25 +91,25 @@ def _gather_4(planes: Any, i: Any) -> Any:
     return U4(low | U4(U4(U4(planes[2, i]) << U4(16)) | U4(U4(planes[3, i]) << U4(24))))
 
 
-@compiled
+@uncounted
 def _split_4(values: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(values.size):
         _scatter_4(U4(values[i]), out, i)
 
 
-@compiled
+@uncounted
 def _join_4(planes: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = _gather_4(planes, i)
 
 
-@compiled
+@uncounted
 def _split_from_4(values: NDArray[Any], base: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(values.size):
         _scatter_4(_code(values[i], base[i], TOP_4, MASK_4, SHIFT_4, U4), out, i)
 
 
-@compiled
+@uncounted
 def _join_from_4(planes: NDArray[Any], base: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = _value(_gather_4(planes, i), base[i], TOP_4, MASK_4, SHIFT_4, U4)
@@ -129,25 +129,25 @@ def _gather_8(planes: Any, i: Any) -> Any:
     return code
 
 
-@compiled
+@uncounted
 def _split_8(values: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(values.size):
         _scatter_8(U8(values[i]), out, i)
 
 
-@compiled
+@uncounted
 def _join_8(planes: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = _gather_8(planes, i)
 
 
-@compiled
+@uncounted
 def _split_from_8(values: NDArray[Any], base: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(values.size):
         _scatter_8(_code(values[i], base[i], TOP_8, MASK_8, SHIFT_8, U8), out, i)
 
 
-@compiled
+@uncounted
 def _join_from_8(planes: NDArray[Any], base: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = _value(_gather_8(planes, i), base[i], TOP_8, MASK_8, SHIFT_8, U8)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.stored_rows import STRETCH, load_stretches
 
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -17,27 +17,27 @@ def _is_changed(value: Any, epsilon: Any) -> Any:
     return not (abs(value) <= epsilon)
 
 
-@compiled
+@uncounted
 def _add_owner(row: Floats, epsilon: Any, owners: Floats) -> None:
     for i in range(owners.size):
         owners[i] = owners[i] + (ONE if _is_changed(row[i], epsilon) else ZERO)
 
 
-@compiled
+@uncounted
 def _count_owners(rows: Floats, width: int, epsilon: Any, owners: Floats) -> None:
     owners[:] = ZERO
     for model in range(rows.shape[0] - 1):
         _add_owner(rows[model, :width], epsilon, owners)
 
 
-@compiled
+@uncounted
 def _add_changed(row: Floats, epsilon: Any, gain: Any, owners: Floats, out: Floats) -> None:
     for i in range(out.size):
         value = gain * row[i] if owners[i] == ONE else row[i]
         out[i] = out[i] + (value if _is_changed(row[i], epsilon) else ZERO)
 
 
-@compiled
+@uncounted
 def _divide(owners: Floats, out: Floats) -> None:
     for i in range(out.size):
         out[i] = out[i] / max(owners[i], ONE)
@@ -57,7 +57,7 @@ def changed_mean(table: Integers, epsilon: Any, gains: Floats, out: Floats) -> N
         _divide(owners, part)
 
 
-@compiled
+@uncounted
 def _count(row: Floats, epsilon: Any, owners: Floats, counts: Integers) -> None:
     shared, own = np.uint32(0), np.uint32(0)
     for i in range(row.size):

@@ -7,7 +7,7 @@ import numpy as np
 
 from kernels.bits import float_of_bits
 from kernels.checks import Doubles, Floats, Integers
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.kth_magnitude.cpu import count_low_of, count_top_of
 from kernels.stored_rows import load_stretches
 
@@ -48,13 +48,13 @@ def _tanh(x: Any) -> Any:
     return -result if x < 0.0 else result
 
 
-@compiled
+@uncounted
 def _add(row: Floats, total: Doubles) -> None:
     for i in range(total.size):
         total[i] = total[i] + np.float64(row[i])
 
 
-@compiled
+@uncounted
 def _load(table: Integers, lo: int, width: int, rows: Floats, total: Doubles) -> None:
     """All tasks' elements from `lo` on, and their sums."""
     load_stretches(table, lo, width, rows)
@@ -63,7 +63,7 @@ def _load(table: Integers, lo: int, width: int, rows: Floats, total: Doubles) ->
         _add(rows[task, :width], total)
 
 
-@compiled
+@uncounted
 def _balance(row: Floats, low: Any, high: Any, tasks: int, total: Doubles, out: Floats) -> None:
     width = np.float64(high) - np.float64(low)
     inverse = 1.0 / width if width > 0.0 else 0.0
@@ -86,7 +86,7 @@ def balance(table: Integers, lows: Floats, highs: Floats, out: Floats) -> None:
             _balance(rows[task, :width], lows[task], highs[task], tasks, scratch[:width], part)
 
 
-@compiled
+@uncounted
 def _part_by_sign(beta: Floats, positive: Floats, negative: Floats) -> None:
     for i in range(beta.size):
         b = beta[i]
@@ -118,7 +118,7 @@ def count_by_sign(
                         count_low_of(room[1 + sign, :width], prefixes[search, at], out[search, at])
 
 
-@compiled
+@uncounted
 def _add_share(
     row: Floats, beta: Floats, weight: Any, low: Any, high: Any, floor: Any, top: Any, out: Floats, shares: Floats
 ) -> None:
@@ -133,7 +133,7 @@ def _add_share(
         shares[i] = shares[i] + share
 
 
-@compiled
+@uncounted
 def _divide(out: Floats, shares: Floats) -> None:
     for i in range(out.size):
         out[i] = out[i] / shares[i] if shares[i] > ZERO else ZERO

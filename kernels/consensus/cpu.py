@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Floats
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.weighted_sum.cpu import weighted_sum
 
 STRETCH = 2048
@@ -18,7 +18,7 @@ def _count_owned(row: Any, weight: Any, mask_scale: Any, total: Any, owners: Any
         owners[i] += np.int32(abs(value) > mask_scale * abs(total[i] - value))
 
 
-@compiled
+@uncounted
 def _clear_unowned(owners: Any, fewest: Any, out: Floats) -> None:
     for i in range(out.size):
         out[i] = out[i] if owners[i] >= fewest else np.float32(0)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.gap_code.words import word_at, zeros_below
 
 Bytes = NDArray[np.uint8]
@@ -50,7 +50,7 @@ def _reciprocal(divisor: Any) -> Any:
     return ((1 << 32) + divisor - 1) // divisor
 
 
-@compiled
+@uncounted
 def _cost(gaps: NDArray[np.int64], divisor: Any) -> Any:
     """Bits that the gaps take."""
     bits = _rest_bits(divisor)
@@ -62,7 +62,7 @@ def _cost(gaps: NDArray[np.int64], divisor: Any) -> Any:
     return total
 
 
-@compiled
+@uncounted
 def _best_for(share: Any) -> Any:
     """The least m with (1−p)^m + (1−p)^(m+1) ≤ 1: best for independent entries (Gallager and van Voorhis, 1975)."""
     rest = 1.0 - share
@@ -73,7 +73,7 @@ def _best_for(share: Any) -> Any:
     return divisor
 
 
-@compiled
+@uncounted
 def _choose_divisor(gaps: NDArray[np.int64], elements: Any) -> Any:
     """The best of a few: entries that keep together want a smaller one than their share says."""
     usual = _best_for(gaps.size / elements)
@@ -86,7 +86,7 @@ def _choose_divisor(gaps: NDArray[np.int64], elements: Any) -> Any:
     return best
 
 
-@compiled
+@uncounted
 def _collect(positive: Words, negative: Words, gaps: NDArray[np.int64], signs: Bytes) -> Any:
     """Fill gaps and sign bits; the number of entries."""
     count, before = np.int64(0), np.int64(-1)
@@ -103,7 +103,7 @@ def _collect(positive: Words, negative: Words, gaps: NDArray[np.int64], signs: B
     return count
 
 
-@compiled
+@uncounted
 def _write_gaps(gaps: NDArray[np.int64], divisor: Any, out: Bytes) -> Any:
     """The gaps as bits, the lowest first; `out` is zero. Returns the bytes used."""
     bits = _rest_bits(divisor)
@@ -145,7 +145,7 @@ def _set(planes: Any, sign: Any, at: Any) -> None:
     planes[sign, at >> 6] |= ONE << np.uint64(at & 63)
 
 
-@compiled
+@uncounted
 def _decode_bitmap(block: Bytes, count: Any, gap_bytes: Any, elements: int, signs: Any, planes: Words) -> int:
     """Divisor 1: each gap is as many zeros and a one, so the code is the map of the entries itself."""
     address, found = np.uint64(block.ctypes.data), 0
@@ -181,7 +181,7 @@ def _leading(word: Any) -> Any:
     return zeros
 
 
-@compiled
+@uncounted
 def _decode_gaps(
     block: Bytes, count: Any, divisor: Any, gap_bytes: Any, elements: int, signs: Any, planes: Words
 ) -> int:
@@ -224,7 +224,7 @@ def _decode_gaps(
     return LOOSE_BITS if loose and block[HEADER + gap_bytes - 1] >> np.uint8(loose) else SOUND
 
 
-@compiled
+@uncounted
 def decode(block: Bytes, size: int, elements: int, planes: Words) -> int:
     """Fill the planes, zero before, from `size` bytes, behind which SPARE zero bytes lie; what is wrong."""
     if size == 0:

@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 from kernels import lanes
 from kernels.addresses import halves
 from kernels.checks import Doubles, Floats, Integers
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.storage.cpu import from_bfloat16
 from kernels.stored_rows import NO_BASE, STRETCH, is_bfloat16, load_stretches
 
@@ -58,7 +58,7 @@ def _typing(_context: Any, x: Any, y: Any, _count: Any, sums: Any) -> Any:
 _add_lane_sums: Any = intrinsic(_typing)
 
 
-@compiled
+@uncounted
 def add(x: Floats, y: Floats, sums: Doubles) -> None:
     _add_lane_sums(x, y, x.size // LANES, sums)
 
@@ -105,7 +105,7 @@ def _products(models: int) -> Any:
 _add_two, _add_three, _add_four = _products(2), _products(3), _products(4)
 
 
-@compiled
+@uncounted
 def _add_pairs(rows: Floats, width: int, sums: Doubles) -> None:
     """The products of all pairs among the first rows, as many as `sums` has, over `width` elements."""
     count, models = width // LANES, len(sums)
@@ -121,7 +121,7 @@ def _add_pairs(rows: Floats, width: int, sums: Doubles) -> None:
                 _add_lane_sums(rows[i], rows[j], count, sums[i, j])
 
 
-@compiled
+@uncounted
 def finished(x: Floats, y: Floats, sums: Doubles) -> float:
     """The sum of all lanes, and then of what is left of the last stretch, x and y."""
     total = 0.0
@@ -144,7 +144,7 @@ def _widen_apart(raw: Any, base: Any, out: Any) -> None:
         out[i] = from_bfloat16(raw[i]) - from_bfloat16(base[i])
 
 
-@compiled
+@uncounted
 def _load(table: Integers, lo: int, width: int, is_narrow: bool, rows: Floats) -> None:
     """`width` elements of each model from `lo` on, less the base's where there is one."""
     if not is_narrow:
@@ -160,29 +160,50 @@ def _load(table: Integers, lo: int, width: int, is_narrow: bool, rows: Floats) -
             _widen(raw, row)
 
 
+@uncounted
+def _add_block(table: Integers, lo: int, stop: int, is_narrow: bool, rows: Floats, sums: Doubles, out: Doubles) -> None:
+    """The products of all pairs over the elements from `lo` to `stop`: [models, models]."""
+    step, width = rows.shape[1], 0
+    sums[:] = 0.0
+    for first in range(lo, stop, step):
+        width = min(step, stop - first)
+        _load(table, first, width, is_narrow, rows)
+        _add_pairs(rows, width, sums)
+    for i in range(len(out)):
+        for j in range(i + 1):
+            out[i, j] = out[j, i] = finished(rows[i, :width], rows[j, :width], sums[i, j])
+
+
 @compiled
 def gram(table: Integers, size: int, block: int, out: Doubles) -> None:
     models, is_narrow = out.shape[1], is_bfloat16(table)
     step = STEP if is_narrow else STRETCH
     rows, sums = np.empty((models + 1, step), np.float32), np.empty((models, models, LANES), np.float64)
     for b in range(out.shape[0]):
-        sums[:] = 0.0
-        stop, width = min(size, (b + 1) * block), 0
-        for lo in range(b * block, stop, step):
-            width = min(step, stop - lo)
-            _load(table, lo, width, is_narrow, rows)
-            _add_pairs(rows, width, sums)
-        for i in range(models):
-            for j in range(i + 1):
-                value = finished(rows[i, :width], rows[j, :width], sums[i, j])
-                out[b, i, j] = value
-                out[b, j, i] = value
+        _add_block(table, b * block, min(size, (b + 1) * block), is_narrow, rows, sums, out[b])
 
 
-@compiled
+@uncounted
 def _clear(row: Floats, mask: Any) -> None:
     for i in range(row.size):
         row[i] = row[i] if mask[i] else np.float32(0)
+
+
+@uncounted
+def _add_squares(table: Integers, lo: int, stop: int, mask: Any, rows: Floats, sums: Doubles, out: Doubles) -> None:
+    """Those of each model over the elements from `lo` to `stop`: [models]."""
+    width = 0
+    sums[:] = 0.0
+    for first in range(lo, stop, STRETCH):
+        width = min(STRETCH, stop - first)
+        load_stretches(table, first, width, rows)
+        for i in range(out.size):
+            row = rows[i, :width]
+            if mask.size:
+                _clear(row, mask[first : first + width])
+            add(row, row, sums[i])
+    for i in range(out.size):
+        out[i] = finished(rows[i, :width], rows[i, :width], sums[i])
 
 
 @compiled
@@ -191,14 +212,4 @@ def squares(table: Integers, size: int, mask: Any, block: int, out: Doubles) -> 
     models = out.shape[1]
     rows, sums = np.empty((models + 1, STRETCH), np.float32), np.empty((models, LANES), np.float64)
     for b in range(out.shape[0]):
-        sums[:] = 0.0
-        stop, width = min(size, (b + 1) * block), 0
-        for lo in range(b * block, stop, STRETCH):
-            width = min(STRETCH, stop - lo)
-            load_stretches(table, lo, width, rows)
-            for i in range(models):
-                if mask.size:
-                    _clear(rows[i, :width], mask[lo : lo + width])
-                add(rows[i, :width], rows[i, :width], sums[i])
-        for i in range(models):
-            out[b, i] = finished(rows[i, :width], rows[i, :width], sums[i])
+        _add_squares(table, b * block, min(size, (b + 1) * block), mask, rows, sums, out[b])

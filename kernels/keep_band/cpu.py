@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled
+from kernels.compiled import uncounted
 from kernels.kth_magnitude.cpu import magnitude_bits
 
 
-@compiled
+@uncounted
 def _between(values: Floats, lowest: Any, limit: Any) -> None:
     """Keep magnitudes whose bits are at least `lowest` and below `limit`.
 
@@ -21,7 +21,7 @@ def _between(values: Floats, lowest: Any, limit: Any) -> None:
         values[i] = x if (bits >= lowest) & (bits < limit) else np.float32(0)
 
 
-@compiled
+@uncounted
 def _band(row: Floats, lower: Any, lower_ties: int, upper: Any, upper_ties: int) -> None:
     """The ties of a threshold reach it in the row's first so many elements, and fall short of it in the others."""
     first, second = min(lower_ties, upper_ties), max(lower_ties, upper_ties)
@@ -31,7 +31,7 @@ def _band(row: Floats, lower: Any, lower_ties: int, upper: Any, upper_ties: int)
         _between(row[lo:hi], lowest, limit)
 
 
-@compiled
+@uncounted
 def keep_band(rows: Floats, lowers: Floats, lower_ties: Integers, uppers: Floats, upper_ties: Integers) -> None:
     """`rows` in place."""
     for i in range(rows.shape[0]):

@@ -10,7 +10,7 @@ import numpy as np
 
 from kernels.bits import bits_of_float
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.kth_magnitude.bins import UNCUT
 from kernels.lanes import ones, reaching, trailing_zeros
 from kernels.stored_rows import STRETCH, base_stretch, load_stretches, stretch
@@ -24,15 +24,14 @@ def magnitude_bits(value: Any) -> Any:
     return np.uint32(bits_of_float(value) & np.uint32(0x7FFFFFFF))
 
 
-@compiled
+@uncounted
 def count_top_of(row: Floats, counts: Integers) -> None:
     for i in range(row.size):
         counts[magnitude_bits(row[i]) >> np.uint32(15)] += 1
 
 
-@compiled
-def count_top(table: Integers, size: int, out: Integers) -> None:
-    rows = np.empty((out.shape[0] + 1, STRETCH), np.float32)
+@uncounted
+def _count_tops(table: Integers, size: int, rows: Floats, out: Integers) -> None:
     for lo in range(0, size, STRETCH):
         width = min(STRETCH, size - lo)
         load_stretches(table, lo, width, rows)
@@ -41,6 +40,11 @@ def count_top(table: Integers, size: int, out: Integers) -> None:
 
 
 @compiled
+def count_top(table: Integers, size: int, out: Integers) -> None:
+    _count_tops(table, size, np.empty((out.shape[0] + 1, STRETCH), np.float32), out)
+
+
+@uncounted
 def count_equal(row: Floats, bits: Any) -> Any:
     count = np.uint32(0)
     for i in range(row.size):
@@ -61,7 +65,7 @@ def count_marked(row: Any, lo: Any, marks: Any, begin: Any, counts: Any) -> None
         marks &= marks - np.uint64(1)
 
 
-@compiled
+@uncounted
 def count_low_of(row: Floats, prefix: Any, counts: Integers) -> Any:
     """Count each magnitude of one bin; returns how many have the smallest.
 
@@ -85,10 +89,10 @@ def count_low_of(row: Floats, prefix: Any, counts: Integers) -> Any:
     return equal
 
 
-@compiled
-def count_low(table: Integers, size: int, prefixes: Integers, block: int, out: Integers, edges: Integers) -> None:
-    """`block` is a multiple of STRETCH."""
-    rows = np.empty((out.shape[0] + 1, STRETCH), np.float32)
+@uncounted
+def _count_lows(
+    table: Integers, size: int, prefixes: Integers, block: int, rows: Floats, out: Integers, edges: Integers
+) -> None:
     edges[:] = 0
     for lo in range(0, size, STRETCH):
         width = min(STRETCH, size - lo)
@@ -98,15 +102,25 @@ def count_low(table: Integers, size: int, prefixes: Integers, block: int, out: I
 
 
 @compiled
-def count_ties(table: Integers, size: int, magnitudes: Floats, block: int, out: Integers) -> None:
+def count_low(table: Integers, size: int, prefixes: Integers, block: int, out: Integers, edges: Integers) -> None:
     """`block` is a multiple of STRETCH."""
-    rows = np.empty((out.shape[1] + 1, STRETCH), np.float32)
+    _count_lows(table, size, prefixes, block, np.empty((out.shape[0] + 1, STRETCH), np.float32), out, edges)
+
+
+@uncounted
+def _count_ties(table: Integers, size: int, magnitudes: Floats, block: int, rows: Floats, out: Integers) -> None:
     out[:] = 0
     for lo in range(0, size, STRETCH):
         width = min(STRETCH, size - lo)
         load_stretches(table, lo, width, rows)
         for model in range(out.shape[1]):
             out[lo // block, model] += count_equal(rows[model, :width], magnitude_bits(magnitudes[model]))
+
+
+@compiled
+def count_ties(table: Integers, size: int, magnitudes: Floats, block: int, out: Integers) -> None:
+    """`block` is a multiple of STRETCH."""
+    _count_ties(table, size, magnitudes, block, np.empty((out.shape[1] + 1, STRETCH), np.float32), out)
 
 
 @compiled
@@ -124,7 +138,7 @@ def _tie_position(table: Integers, size: int, model: int, lo: int, magnitude: An
     return size
 
 
-@compiled
+@uncounted
 def cuts(
     table: Integers, size: int, start: int, magnitudes: Floats, firsts: Integers, ranks: Integers, out: Integers
 ) -> None:

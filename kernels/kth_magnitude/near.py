@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled
+from kernels.compiled import compiled, uncounted
 from kernels.kth_magnitude.bins import BINS, WINDOW
 from kernels.kth_magnitude.cpu import (
     ASKED,
@@ -29,15 +29,14 @@ STARTS = 2 * WINDOW
 """Bins of both windows: the smallest magnitude of each is frequent in deltas of bfloat16."""
 
 
-@compiled
+@uncounted
 def sampled_place(stretch: int) -> Any:
     """Where in a stretch its sample begins: all places equally often, in no step with the columns of a matrix."""
     return np.int64(np.uint32(np.uint32(stretch) * np.uint32(2654435761)) >> np.uint32(27)) * SAMPLE
 
 
-@compiled
-def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
-    rows = np.empty((out.shape[0] + 1, SAMPLE), np.float32)
+@uncounted
+def _sample(table: Integers, size: int, start: int, rows: Floats, out: Integers) -> None:
     for lo in range(0, size, STRETCH):
         first = lo + sampled_place((start + lo) // STRETCH)
         width = min(SAMPLE, size - first)
@@ -48,6 +47,11 @@ def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
 
 
 @compiled
+def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
+    _sample(table, size, start, np.empty((out.shape[0] + 1, SAMPLE), np.float32), out)
+
+
+@uncounted
 def count_near_of(row: Floats, low: Any, high: Any, counts: Integers) -> None:
     """`low` and `high` are the bits at which the windows begin; what equals them is counted by itself."""
     lower, upper, whole = counts[INSIDE : INSIDE + SPAN], counts[INSIDE + SPAN :], row.size // ASKED * ASKED
@@ -66,7 +70,7 @@ def count_near_of(row: Floats, low: Any, high: Any, counts: Integers) -> None:
         count_one(magnitude_bits(row[i]), low, high, counts)
 
 
-@compiled
+@uncounted
 def count_one(bits: Any, low: Any, high: Any, counts: Integers) -> None:
     after_low, above = np.uint32(low + SPAN), np.uint32(high + SPAN)
     counts[ABOVE] += bits >= above
@@ -78,7 +82,7 @@ def count_one(bits: Any, low: Any, high: Any, counts: Integers) -> None:
         counts[INSIDE + SPAN + bits - high] += 1
 
 
-@compiled
+@uncounted
 def _add_starts(counts: Integers, times: int, edges: Integers) -> None:
     """What has been counted of the smallest magnitude of each bin."""
     for model in range(counts.shape[0]):
@@ -86,7 +90,7 @@ def _add_starts(counts: Integers, times: int, edges: Integers) -> None:
             edges[model, start] += times * counts[model, INSIDE + start * BINS[1]]
 
 
-@compiled
+@uncounted
 def _count_block(table: Integers, lo: int, stop: int, firsts: Integers, rows: Floats, out: Integers) -> None:
     for first in range(lo, stop, STRETCH):
         width = min(STRETCH, stop - first)

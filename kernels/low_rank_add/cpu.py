@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 from kernels import bfloat16_lanes, lanes
 from kernels.addresses import halves
 from kernels.checks import Floats
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, inlined_counted
 
 L1_BYTES = 32768
 NARROW = 16
@@ -103,7 +103,7 @@ def _add_two(base: Any, out: Any, at: Any, factors: Any, row: Any, down: Any, lo
         _add_run(base, out, at + below * columns, factors, row + below, down, j, hi)
 
 
-@inlined
+@inlined_counted
 def _add(base: Any, out: Any, columns: Any, start: Any, up: Any, down: Any, scale: Any) -> None:
     stop = start + out.size
     first, last = start // columns, (stop - 1) // columns

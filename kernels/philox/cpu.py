@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from kernels import lanes
 from kernels.checks import Floats
-from kernels.compiled import compiled
+from kernels.compiled import compiled, uncounted
 from kernels.philox.blocks import DRAWS, cut, for_each_step
 
 FLOATS = ir.VectorType(lanes.FLOAT, DRAWS)
@@ -35,7 +35,7 @@ def _fill(_context: Any, stream: Any, _block: Any, out: Any) -> Any:
 _draw: Any = intrinsic(_fill)
 
 
-@compiled
+@uncounted
 def whole_steps(stream: Any, block: Any, out: Floats) -> None:
     """As many as `out` has room for."""
     _draw(stream, block, out)
@@ -49,7 +49,7 @@ def _edge(stream: Any, start: int, out: Floats) -> None:
     out[:] = room[skipped : skipped + out.size]
 
 
-@compiled
+@uncounted
 def uniform(stream: Any, start: int, out: Floats) -> None:
     lo, hi = cut(start, out.size)
     whole_steps(stream, np.uint64((start + lo) // 4), out[lo:hi])

@@ -61,8 +61,8 @@ def drop_merge(
     source, models, size = table_of("rows", rows)
     choices, out = choices_of(weights, models, merge, elect, zero_vote_sign), np.empty(size, np.float32)
     streams = np.array([stream_of(seed, stream, i) for i in range(models)], np.uint64)
-    limits = limit_and_divisor(density, rescale)
-    return out if merged.drop_merge(source, streams, start, *limits, weights, choices, out) else None
+    chance = limit_and_divisor(density, rescale)
+    return out if merged.drop_merge(source, streams, start, chance, weights, choices, out) else None
 
 
 def rescaled(values: Floats, density: float) -> Floats:

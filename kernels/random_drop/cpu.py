@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from kernels import lanes
 from kernels.checks import Floats
-from kernels.compiled import compiled
+from kernels.compiled import compiled, uncounted
 from kernels.philox.blocks import BITS, DRAWS, cut, for_each_step
 from kernels.philox.cpu import FLOATS
 
@@ -55,7 +55,7 @@ def _are_numbers(builder: Any, values: Any) -> Any:
 _thin, _thin_and_divide = _thinning(divides=False), _thinning(divides=True)
 
 
-@compiled
+@uncounted
 def _whole_steps(stream: Any, block: Any, limit: Any, divisor: Any, row: Floats) -> bool:
     if divisor == np.float32(1):
         return bool(_thin(stream, block, row, limit, divisor))
@@ -73,7 +73,7 @@ def _edge(stream: Any, start: int, limit: Any, divisor: Any, row: Floats) -> boo
     return is_finite
 
 
-@compiled
+@uncounted
 def thin(stream: Any, start: int, limit: Any, divisor: Any, row: Floats) -> bool:
     """x / divisor where the draw of an entry, an integer below 2^24, is below `limit`, else x − x.
 
@@ -88,7 +88,7 @@ def thin(stream: Any, start: int, limit: Any, divisor: Any, row: Floats) -> bool
     return is_finite
 
 
-@compiled
+@uncounted
 def random_drop(rows: Floats, streams: Any, start: int, limit: Any, divisor: Any) -> None:
     """`rows` in place."""
     for i in range(rows.shape[0]):

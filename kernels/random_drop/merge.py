@@ -3,7 +3,7 @@
 from typing import Any
 
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled
+from kernels.compiled import compiled, uncounted
 from kernels.lanes import fetch_line
 from kernels.random_drop.cpu import thin
 from kernels.stored_rows import NO_BASE, STRETCH, WIDTHS, load_stretches
@@ -12,7 +12,7 @@ from kernels.trim_elect.combine import combine, room_of
 LINE = 64
 
 
-@compiled
+@uncounted
 def _ask_for(source: Integers, row: int, lo: int, size: int) -> None:
     """Have elements fetched while those before them are worked on: 0.1 ns an element less to wait for."""
     kind = source[row, 1]
@@ -22,20 +22,11 @@ def _ask_for(source: Integers, row: int, lo: int, size: int) -> None:
             fetch_line(place)
 
 
-@compiled
-def drop_merge(
-    source: Integers,
-    streams: Any,
-    start: int,
-    limit: Any,
-    divisor: Any,
-    weights: Floats,
-    choices: Any,
-    out: Floats,
+@uncounted
+def _drop_and_merge(
+    source: Integers, streams: Any, start: int, chance: Any, weights: Floats, choices: Any, rooms: Any, out: Floats
 ) -> bool:
-    """False where a row is not finite."""
-    models = weights.size
-    rows, own = room_of(models, STRETCH)
+    models, (rows, own), (limit, divisor) = weights.size, rooms, chance
     for lo in range(0, out.size, STRETCH):
         width = min(STRETCH, out.size - lo)
         following = min(STRETCH, out.size - lo - width)
@@ -47,3 +38,11 @@ def drop_merge(
                 return False
         combine(rows, weights, choices, own, out[lo : lo + width])
     return True
+
+
+@compiled
+def drop_merge(
+    source: Integers, streams: Any, start: int, chance: Any, weights: Floats, choices: Any, out: Floats
+) -> bool:
+    """False where a row is not finite; `chance` is the draw from which on entries are dropped, and the divisor."""
+    return _drop_and_merge(source, streams, start, chance, weights, choices, room_of(weights.size, STRETCH), out)

@@ -10,23 +10,22 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Floats
-from kernels.compiled import compiled
+from kernels.compiled import compiled, uncounted
 from kernels.kth_magnitude.cpu import magnitude_bits
-from kernels.lanes import marks_of, trailing_zeros
+from kernels.marked import LANES, marked
 from kernels.rank_drop.starts import BINS, DEPTH, RUN, room_for_counts, starts_of
 
 LOW_BITS = 15
 ODD = np.uint16(RUN)
 """The bit of a bin's place that says it is for entries with bits below."""
 
-LANES = 64
 NARROWEST, WIDEST = 768, (1 << 16) - 1
 """Rows for which counting pays, and whose ranks fit."""
 
 INFINITY = np.uint32(0x7F800000)
 
 
-@compiled
+@uncounted
 def largest(row: Floats) -> Any:
     """The bits of the largest magnitude: INFINITY or more where one is not finite."""
     found = np.uint32(0)
@@ -35,7 +34,7 @@ def largest(row: Floats) -> Any:
     return found
 
 
-@compiled
+@uncounted
 def _fill(row: Floats, first: Any, bins: Any) -> None:
     """The place of each entry's bin; `first` are the smallest bits that have a bin, which all below share."""
     for i in range(row.size):
@@ -48,27 +47,14 @@ def _fill(row: Floats, first: Any, bins: Any) -> None:
         bins[i] = np.uint16(np.uint32(place | np.uint32(number // np.uint32(DEPTH))))
 
 
-@compiled
+@uncounted
 def _count(bins: Any, counts: Any) -> None:
     for k in range(bins.size):
         place = bins[np.uint64(k)]  # numba would ask of a signed index whether it counts from the end
         counts[place] = np.uint16(counts[place] + np.uint16(1))
 
 
-@compiled
-def _list_odd(bins: Any, odd: Any) -> int:
-    """The entries with bits below, as many as there is room for; returns how many."""
-    found = 0
-    for lo in range(0, bins.size, LANES):
-        marks = marks_of(bins, lo, ODD)
-        while marks != np.uint64(0) and found < odd.size:
-            odd[found] = lo + trailing_zeros(marks)
-            marks &= marks - np.uint64(1)
-            found += 1
-    return found
-
-
-@compiled
+@uncounted
 def _spread(bins: Any, starts: Any, table: Floats, chances: Floats) -> None:
     """Give out each bin's ranks in element order; its start moves on to its end."""
     for k in range(bins.size):
@@ -79,7 +65,7 @@ def _spread(bins: Any, starts: Any, table: Floats, chances: Floats) -> None:
         starts[place] = np.uint16(rank + np.uint16(1))
 
 
-@compiled
+@uncounted
 def _sharing(row: Floats, bins: Any, ends: Any, odd: Any, sharing: Any) -> int:
     """Of the entries with bits below, those that share a bin: place of the bin, bits and index; returns how many."""
     found = 0
@@ -93,7 +79,7 @@ def _sharing(row: Floats, bins: Any, ends: Any, odd: Any, sharing: Any) -> int:
     return found
 
 
-@compiled
+@uncounted
 def _settle(ends: Any, sharing: Any, found: int, table: Floats, chances: Floats) -> None:
     """Put in order the entries that share a bin: by bits, then as they come."""
     for j in range(found):
@@ -113,7 +99,7 @@ def rooms_of(width: int) -> Any:
     return room_for_counts(), np.empty(padded, np.uint16), np.empty(most, np.int64), np.empty((3, most), np.int64)
 
 
-@compiled
+@uncounted
 def rank(row: Floats, top: Any, table: Floats, rooms: Any, chances: Floats) -> bool:
     """Fill `chances` with the entry of `table` for each entry's rank; False where that is for a sort.
 
@@ -122,12 +108,11 @@ def rank(row: Floats, top: Any, table: Floats, rooms: Any, chances: Floats) -> b
     counts, bins, odd, sharing = rooms
     # The largest's bin is the last pair of bins, and what lies more than 16 octaves below it shares the first.
     lowest = np.int64(top >> np.uint32(LOW_BITS)) - (BINS // 2 - 1)
-    _fill(row, np.uint32(lowest << LOW_BITS if lowest > 0 else 0), bins[: row.size])
-    bins[row.size :] = 0
-    found = _list_odd(bins, odd)
+    bins = bins[: row.size]
+    _fill(row, np.uint32(lowest << LOW_BITS if lowest > 0 else 0), bins)
+    found = marked(bins, ODD, odd)
     if found == odd.size:
         return False
-    bins = bins[: row.size]
     counts[RUN:] = 0
     _count(bins, counts[RUN:])
     starts_of(counts)

@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels.bits import bits_of_float
 from kernels.checks import Floats
-from kernels.compiled import compiled, inlined
+from kernels.compiled import inlined, uncounted
 from kernels.philox import cpu as philox
 
 SORTED_AT_ONCE = 1 << 14
@@ -64,32 +64,32 @@ def _left_out(places: Any) -> Any:
     return np.uint32(max(places - 1, 0))
 
 
-@compiled
+@uncounted
 def _fill_row(row: Floats, places: Any, keys: Any) -> None:
     shift, left_out = np.uint32(places), _left_out(places)
     for i in range(keys.size):
         keys[i] = np.uint32(np.uint32(_bits(row[i]) >> left_out) << shift) | np.uint32(i)
 
 
-@compiled
+@uncounted
 def _fill_keys(row: Floats, width: int, places: int, keys: Any) -> None:
     for lo in range(0, row.size, width):
         _fill_row(row[lo : lo + width], places, keys[lo : lo + width])
 
 
-@compiled
+@uncounted
 def _fill_wide_row(row: Floats, keys: Any) -> None:
     for i in range(keys.size):
         keys[i] = (np.uint64(_bits(row[i])) << np.uint64(32)) | np.uint64(i)
 
 
-@compiled
+@uncounted
 def _fill_wide_keys(row: Floats, width: int, keys: Any) -> None:
     for lo in range(0, row.size, width):
         _fill_wide_row(row[lo : lo + width], keys[lo : lo + width])
 
 
-@compiled
+@uncounted
 def _count_cut(row: Floats, mask: Any) -> Any:
     """How many entries have a bit set that has no room in their key."""
     count = np.uint32(0)
@@ -98,7 +98,7 @@ def _count_cut(row: Floats, mask: Any) -> Any:
     return count
 
 
-@compiled
+@uncounted
 def _settle(part: Floats, width: int, places: int, keys: Any) -> bool:
     """Put in order what the keys alone do not tell; False where that would take too long."""
     mask = np.uint32((np.uint32(1) << _left_out(places)) - np.uint32(1))
@@ -115,7 +115,7 @@ def _settle(part: Floats, width: int, places: int, keys: Any) -> bool:
     return True
 
 
-@compiled
+@uncounted
 def _settle_all(row: Floats, places: int, keys: Any) -> bool:
     """Every group of keys with the same upper bits."""
     shift, first = np.uint32(places), 0
@@ -127,7 +127,7 @@ def _settle_all(row: Floats, places: int, keys: Any) -> bool:
     return True
 
 
-@compiled
+@uncounted
 def _settle_one(row: Floats, places: int, keys: Any, place: int) -> bool:
     """The group of keys that the entry at `place` belongs to."""
     shift = np.uint32(places)
@@ -144,7 +144,7 @@ def _settle_one(row: Floats, places: int, keys: Any, place: int) -> bool:
     return bool(stop - first < 2 or _sort_group(row, places, keys[first:stop]))
 
 
-@compiled
+@uncounted
 def _sort_group(row: Floats, places: int, keys: Any) -> bool:
     """By whole magnitudes; keys come in the order of their places, and equal ones stay in it."""
     if keys.size > LONGEST_GROUP:
@@ -160,19 +160,19 @@ def _sort_group(row: Floats, places: int, keys: Any) -> bool:
     return True
 
 
-@compiled
+@uncounted
 def _spread_row(keys: Any, table: Floats, mask: Any, chances: Floats) -> None:
     for rank in range(table.size):
         chances[keys[rank] & mask] = table[rank]
 
 
-@compiled
+@uncounted
 def _spread_chances(keys: Any, table: Floats, mask: Any, chances: Floats) -> None:
     for lo in range(0, keys.size, table.size):
         _spread_row(keys[lo : lo + table.size], table, mask, chances[lo : lo + table.size])
 
 
-@compiled
+@uncounted
 def keep_below(draws: Floats, chances: Floats, rescale: bool, values: Floats) -> None:
     """In place: were input and output two arrays in the same memory, LLVM would not vectorise the loop."""
     one = np.float32(1)

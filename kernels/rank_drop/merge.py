@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled
+from kernels.compiled import compiled, uncounted
 from kernels.philox import cpu as philox
 from kernels.rank_drop.counting import INFINITY, largest, rank, rooms_of
 from kernels.rank_drop.cpu import keep_below
@@ -15,7 +15,7 @@ from kernels.trim_elect.combine import combine, room_of
 MERGED, FOR_A_SORT, NOT_FINITE = range(3)
 
 
-@compiled
+@uncounted
 def _thin(row: Floats, table: Floats, stream: Any, start: int, rescale: bool, rooms: Any, scratch: Floats) -> int:
     """`row` in place; MERGED, or why not."""
     top, chances, draws = largest(row), scratch[0], scratch[1]
@@ -26,6 +26,29 @@ def _thin(row: Floats, table: Floats, stream: Any, start: int, rescale: bool, ro
     philox.uniform(stream, start, draws)
     keep_below(draws, chances, rescale, row)
     return MERGED
+
+
+@uncounted
+def _rank_and_merge(
+    source: Integers,
+    table: Floats,
+    streams: Any,
+    start: int,
+    rescale: bool,
+    weights: Floats,
+    choices: Any,
+    all_rooms: Any,
+    out: Floats,
+) -> Any:
+    width, models, (rooms, scratch, (rows, own)) = table.size, weights.size, all_rooms
+    for lo in range(0, out.size, width):
+        load_stretches(source, lo, width, rows[: models + 1])
+        for model in range(models):
+            end = _thin(rows[model], table, streams[model], start + lo, rescale, rooms, scratch)
+            if end != MERGED:
+                return lo, end
+        combine(rows, weights, choices, own, out[lo : lo + width])
+    return out.size, MERGED
 
 
 @compiled
@@ -40,13 +63,6 @@ def rank_merge(
     out: Floats,
 ) -> Any:
     """How many elements are merged, and why not more."""
-    width, models = table.size, weights.size
-    rooms, scratch, (rows, own) = rooms_of(width), np.empty((2, width), np.float32), room_of(models, width)
-    for lo in range(0, out.size, width):
-        load_stretches(source, lo, width, rows[: models + 1])
-        for model in range(models):
-            end = _thin(rows[model], table, streams[model], start + lo, rescale, rooms, scratch)
-            if end != MERGED:
-                return lo, end
-        combine(rows, weights, choices, own, out[lo : lo + width])
-    return out.size, MERGED
+    width = table.size
+    rooms = rooms_of(width), np.empty((2, width), np.float32), room_of(weights.size, width)
+    return _rank_and_merge(source, table, streams, start, rescale, weights, choices, rooms, out)

@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels import lanes
-from kernels.compiled import compiled
+from kernels.compiled import compiled, uncounted
 
 BINS, RUN = 1 << 13, 1 << 7
 """Bins, two for each upper part of a magnitude: 16 octaves up to the row's largest."""
@@ -59,7 +59,7 @@ def room_for_counts() -> Any:
     return room[lo : lo + RUN + BINS]
 
 
-@compiled
+@uncounted
 def starts_of(counts: Any) -> None:
     """In place: of counts [RUN + BINS] that begin at RUN, how many entries lie in the bins before each, from 0 on."""
     _add_up(counts)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Doubles, Floats, Integers
-from kernels.compiled import compiled
+from kernels.compiled import compiled, pasted, uncounted
 from kernels.gram.cpu import LANES, add, finished
 from kernels.marked import marked
 from kernels.spread.bounds import NOTHING, SURE, UNSURE, bounds, mark_above, settle_zeros, squared_spread
@@ -13,7 +13,7 @@ from kernels.stored_rows import load_stretches
 from kernels.trim_elect.combine import combine, room_of
 
 ZERO = np.float32(0)
-STEP = 1024
+STEP = 512
 """Elements whose rows stay in the L1 cache."""
 
 
@@ -23,7 +23,7 @@ def _rooms() -> Any:
     return np.empty((2, STEP), np.float32), np.empty(STEP, np.uint16), np.empty(STEP, np.int64)
 
 
-@compiled
+@uncounted
 def _add_tie(rows: Floats, place: Any, tied: Doubles) -> None:
     """The square of each model to its sum, and to their number last."""
     for model in range(tied.size - 1):
@@ -32,7 +32,7 @@ def _add_tie(rows: Floats, place: Any, tied: Doubles) -> None:
     tied[tied.size - 1] += 1.0
 
 
-@compiled
+@uncounted
 def _settle(rows: Floats, models: int, limits: Any, ties: int, places: Any, marks: Any, tied: Doubles) -> None:
     for j in range(places.size):
         place = places[j]
@@ -43,7 +43,7 @@ def _settle(rows: Floats, models: int, limits: Any, ties: int, places: Any, mark
             _add_tie(rows, place, tied)
 
 
-@compiled
+@pasted
 def _select(rows: Floats, models: int, width: int, limits: Any, ties: int, rooms: Any, tied: Doubles) -> Any:
     """Marks of what is selected of a stretch, whose first `ties` elements need but reach the magnitude.
 
@@ -62,40 +62,50 @@ def _select(rows: Floats, models: int, width: int, limits: Any, ties: int, rooms
     return marks
 
 
-@compiled
+@uncounted
 def _clear(row: Floats, marks: Any) -> None:
     for i in range(row.size):
         row[i] = row[i] if marks[i] == SURE else ZERO
 
 
+@uncounted
+def _add_block(table: Integers, lo: int, stop: int, limits: Any, rooms: Any, out: Doubles) -> None:
+    """The elements from `lo` to `stop`; what is above is cleared of the rest and added up as `kernels.gram` does it."""
+    models, (rows, sums, own), width = table.shape[0] - 1, rooms, 0
+    sums[:] = 0.0
+    out[:] = 0.0
+    for first in range(lo, stop, STEP):
+        width = min(STEP, stop - first)
+        load_stretches(table, first, width, rows[: models + 1])
+        marks = _select(rows, models, width, limits, 0, own, out[models:])
+        for i in range(models):
+            _clear(rows[i, :width], marks)
+            add(rows[i, :width], rows[i, :width], sums[i])
+    for i in range(models):
+        out[i] = finished(rows[i, :width], rows[i, :width], sums[i])
+
+
 @compiled
 def squares_beyond(table: Integers, size: int, limits: Any, block: int, out: Doubles) -> None:
-    """What is above is cleared of the rest and added up as `kernels.gram` does it."""
     models = table.shape[0] - 1
-    rows, sums, rooms = room_of(models, STEP)[0], np.empty((models, LANES), np.float64), _rooms()
+    rooms = room_of(models, STEP)[0], np.empty((models, LANES), np.float64), _rooms()
     for b in range(out.shape[0]):
-        sums[:] = 0.0
-        out[b] = 0.0
-        stop, width = min(size, (b + 1) * block), 0
-        for lo in range(b * block, stop, STEP):
-            width = min(STEP, stop - lo)
-            load_stretches(table, lo, width, rows[: models + 1])
-            marks = _select(rows, models, width, limits, 0, rooms, out[b, models:])
-            for i in range(models):
-                _clear(rows[i, :width], marks)
-                add(rows[i, :width], rows[i, :width], sums[i])
-        for i in range(models):
-            out[b, i] = finished(rows[i, :width], rows[i, :width], sums[i])
+        _add_block(table, b * block, min(size, (b + 1) * block), limits, rooms, out[b])
+
+
+@uncounted
+def _merge(table: Integers, limits: Any, ties: int, weights: Floats, choices: Any, rooms: Any, out: Floats) -> None:
+    models, (rows, own, marking, none) = weights.size, rooms
+    for lo in range(0, out.size, STEP):
+        part = out[lo : lo + STEP]
+        load_stretches(table, lo, part.size, rows[: models + 1])
+        marks = _select(rows, models, part.size, limits, ties - lo, marking, none)
+        combine(rows, weights, choices, own, part)
+        _clear(part, marks)
 
 
 @compiled
 def selected_merge(table: Integers, limits: Any, ties: int, weights: Floats, choices: Any, out: Floats) -> None:
     """`choices` are those of `kernels.trim_elect.combine`; the first `ties` elements need but reach the magnitude."""
-    models = weights.size
-    (rows, own), rooms, none = room_of(models, STEP), _rooms(), np.empty(0, np.float64)
-    for lo in range(0, out.size, STEP):
-        part = out[lo : lo + STEP]
-        load_stretches(table, lo, part.size, rows[: models + 1])
-        marks = _select(rows, models, part.size, limits, ties - lo, rooms, none)
-        combine(rows, weights, choices, own, part)
-        _clear(part, marks)
+    rooms = *room_of(weights.size, STEP), _rooms(), np.empty(0, np.float64)
+    _merge(table, limits, ties, weights, choices, rooms, out)

@@ -41,7 +41,7 @@ def near_histogram(rows: Rows, guess: Near, out: Integers | None = None) -> Inte
     out = np.zeros((1, NEAR_COUNTS), np.int64) if out is None else out
     check_array("out", out, INT64, (1, NEAR_COUNTS))
     low, high = (guess.firsts[0] << 15).tolist()
-    cpu.count_near(table, size, low, high, _limits(low, high), out[0])
+    cpu.count_near(table, size, (np.uint32(low), np.uint32(high)), _limits(low, high), out[0])
     return out
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Floats
-from kernels.compiled import compiled, inlined
+from kernels.compiled import inlined, pasted, uncounted
 
 FOUR = 4
 UNIT = np.float32(2.0**-24)
@@ -14,7 +14,7 @@ TINY = np.float32(2.0**-126)
 NOTHING, SURE, UNSURE = np.uint16(0), np.uint16(1), np.uint16(2)
 
 
-@compiled
+@uncounted
 def share_of(models: int) -> Any:
     """What rounding changes a squared spread by, as a share of T Σx²: no more than (3T + 2) UNIT, of sums in any order.
 
@@ -51,7 +51,7 @@ def _bounds(count: Any, share: Any, total: Any, squares: Any) -> None:
         total[i], squares[i] = middle - margin, middle + margin
 
 
-@compiled
+@pasted
 def bounds(rows: Floats, models: int, width: int, room: Floats) -> Any:
     """Lower and upper, of the first `width` elements: in `room` [2, elements].
 
@@ -70,14 +70,14 @@ def bounds(rows: Floats, models: int, width: int, room: Floats) -> Any:
     return lows, highs
 
 
-@compiled
+@uncounted
 def mark_above(lows: Floats, highs: Floats, reached: Any, above: Any, marks: Any) -> None:
     """SURE where a square is above `above`, NOTHING where it is not above `reached`, UNSURE of others."""
     for i in range(lows.size):
         marks[i] = SURE if lows[i] > above else (NOTHING if highs[i] <= reached else UNSURE)
 
 
-@compiled
+@uncounted
 def settle_zeros(rows: Floats, models: int, ties: int, marks: Any) -> int:
     """Where no model changes anything the spread is 0: mark the first `ties` elements SURE there, no others."""
     found = np.int64(0)

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Doubles, Floats, Integers
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, pasted, uncounted
 from kernels.kth_magnitude.cpu import count_top_of, magnitude_bits
 from kernels.kth_magnitude.near import ABOVE, BETWEEN, INSIDE, SAMPLE, count_one, sampled_place
 from kernels.marked import marked
 from kernels.spread.bounds import FOUR, NOTHING, UNSURE, bounds, settle_zeros, squared_spread
 from kernels.stored_rows import STRETCH, load_stretches
 
-STEP = 1024
+STEP = 512
 """Elements whose rows and sums stay in the L1 cache."""
 
 
@@ -41,7 +41,7 @@ def _squared(count: Any, total: Any, squares: Any) -> None:
         squares[i] = count * squares[i] - total[i] * total[i]
 
 
-@compiled
+@pasted
 def squared_spreads(rows: Floats, models: int, room: Doubles, width: int) -> Any:
     """The squares of the spreads, not rounded and perhaps below 0, of the first `models` of `rows`: in `room`.
 
@@ -71,7 +71,7 @@ def _roots(squares: Any, out: Any) -> None:
         out[i] = _root(squares[i])
 
 
-@compiled
+@uncounted
 def _spreads(table: Integers, lo: int, rows: Floats, room: Doubles, out: Floats) -> None:
     """Those of the elements from `lo` on, as many as `out` has."""
     models = table.shape[0] - 1
@@ -84,17 +84,20 @@ def _rooms(models: int, width: int) -> Any:
     return np.empty((max(models, FOUR) + 1, width), np.float32), np.empty((2, width), np.float64)
 
 
-@compiled
-def spread(table: Integers, out: Floats) -> None:
-    rows, room = _rooms(table.shape[0] - 1, STEP)
+@uncounted
+def _fill(table: Integers, rows: Floats, room: Doubles, out: Floats) -> None:
     for lo in range(0, out.size, STEP):
         _spreads(table, lo, rows, room, out[lo : lo + STEP])
 
 
 @compiled
-def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
-    rows, room = _rooms(table.shape[0] - 1, SAMPLE)
-    row = np.empty(SAMPLE, np.float32)
+def spread(table: Integers, out: Floats) -> None:
+    rows, room = _rooms(table.shape[0] - 1, STEP)
+    _fill(table, rows, room, out)
+
+
+@uncounted
+def _sample(table: Integers, size: int, start: int, rows: Floats, room: Doubles, row: Floats, out: Integers) -> None:
     for lo in range(0, size, STRETCH):
         first = lo + sampled_place((start + lo) // STRETCH)
         part = row[: max(min(SAMPLE, size - first), 0)]
@@ -103,6 +106,12 @@ def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
 
 
 @compiled
+def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
+    rows, room = _rooms(table.shape[0] - 1, SAMPLE)
+    _sample(table, size, start, rows, room, np.empty(SAMPLE, np.float32), out)
+
+
+@uncounted
 def _count_sure(lows: Floats, highs: Floats, limits: Any, marks: Any, counts: Integers) -> None:
     """Count what is surely above the windows or between them, and mark what may be within."""
     low, past_low, high, past_high = limits
@@ -116,25 +125,32 @@ def _count_sure(lows: Floats, highs: Floats, limits: Any, marks: Any, counts: In
     counts[BETWEEN] += between
 
 
-@compiled
+@uncounted
 def _count_unsure(rows: Floats, models: int, places: Integers, low: Any, high: Any, counts: Integers) -> None:
     for j in range(places.size):
         square = squared_spread(rows, models, places[j])
         count_one(magnitude_bits(_root(square)), low, high, counts)
 
 
+@uncounted
+def _count_stretch(table: Integers, lo: int, width: int, ends: Any, limits: Any, rooms: Any, out: Integers) -> None:
+    """Of the elements from `lo` on; `ends` are the bits at which the windows begin."""
+    models, (low, high), (rows, room, all_marks, places) = table.shape[0] - 1, ends, rooms
+    marks = all_marks[:width]
+    load_stretches(table, lo, width, rows[: models + 1])
+    lows, highs = bounds(rows, models, width, room)
+    _count_sure(lows, highs, limits, marks, out)
+    if low == 0:
+        out[INSIDE] += settle_zeros(rows, models, 0, marks)
+    found = marked(marks, UNSURE, places)
+    _count_unsure(rows, models, places[:found], low, high, out)
+
+
 @compiled
-def count_near(table: Integers, size: int, low: Any, high: Any, limits: Any, out: Integers) -> None:
+def count_near(table: Integers, size: int, ends: Any, limits: Any, out: Integers) -> None:
     """`limits` are square limits of where the windows begin and end, rounded down to float32."""
     models = table.shape[0] - 1
     rows, room = np.empty((max(models, FOUR) + 1, STEP), np.float32), np.empty((2, STEP), np.float32)
-    marks, places = np.empty(STEP, np.uint16), np.empty(STEP, np.int64)
+    rooms = rows, room, np.empty(STEP, np.uint16), np.empty(STEP, np.int64)
     for lo in range(0, size, STEP):
-        width = min(STEP, size - lo)
-        load_stretches(table, lo, width, rows[: models + 1])
-        lows, highs = bounds(rows, models, width, room)
-        _count_sure(lows, highs, limits, marks[:width], out)
-        if low == 0:
-            out[INSIDE] += settle_zeros(rows, models, 0, marks[:width])
-        found = marked(marks[:width], UNSURE, places)
-        _count_unsure(rows, models, places[:found], np.uint32(low), np.uint32(high), out)
+        _count_stretch(table, lo, min(STEP, size - lo), ends, limits, rooms, out)

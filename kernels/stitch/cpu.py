@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.kth_magnitude.cpu import magnitude_bits
 
 STRETCH = 2048
@@ -20,7 +20,7 @@ def _add_owned(row: Any, weight: Any, limit: Any, out: Any, owners: Any) -> None
         owners[i] = owners[i] + (ONE if is_owned else ZERO)
 
 
-@compiled
+@uncounted
 def _add_task(row: Floats, weight: Any, magnitude: Any, ties: int, out: Floats, owners: Floats) -> None:
     bits = magnitude_bits(magnitude)
     first = min(max(ties, 0), row.size)
@@ -28,7 +28,7 @@ def _add_task(row: Floats, weight: Any, magnitude: Any, ties: int, out: Floats, 
     _add_owned(row[first:], weight, np.uint32(bits + np.uint32(1)), out[first:], owners[first:])
 
 
-@compiled
+@uncounted
 def _divide(out: Floats, owners: Floats) -> None:
     for i in range(out.size):
         out[i] = out[i] / owners[i] if owners[i] > ZERO else ZERO

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kernels.bits import bits_of_float, float_of_bits, float_of_half, half_of_float
 from kernels.checks import Floats
-from kernels.compiled import compiled, inlined
+from kernels.compiled import inlined, uncounted
 
 
 @inlined
@@ -28,73 +28,73 @@ def to_bfloat16(value: Any) -> Any:
     return np.uint16(np.uint32(rounded if value == value else quiet) >> np.uint32(16))
 
 
-@compiled
+@uncounted
 def widen_bfloat16(raw: NDArray[Any], out: Floats) -> None:
     for i in range(out.size):
         out[i] = from_bfloat16(raw[i])
 
 
-@compiled
+@uncounted
 def widen_float16(raw: NDArray[Any], out: Floats) -> None:
     for i in range(out.size):
         out[i] = float_of_half(raw[i])
 
 
-@compiled
+@uncounted
 def widen_float(raw: NDArray[Any], out: Floats) -> None:
     for i in range(out.size):
         out[i] = np.float32(raw[i])
 
 
-@compiled
+@uncounted
 def difference_bfloat16(raw: NDArray[Any], base: Floats, out: Floats) -> None:
     for i in range(out.size):
         out[i] = from_bfloat16(raw[i]) - base[i]
 
 
-@compiled
+@uncounted
 def difference_float16(raw: NDArray[Any], base: Floats, out: Floats) -> None:
     for i in range(out.size):
         out[i] = float_of_half(raw[i]) - base[i]
 
 
-@compiled
+@uncounted
 def difference_float(raw: NDArray[Any], base: Floats, out: Floats) -> None:
     for i in range(out.size):
         out[i] = np.float32(raw[i]) - base[i]
 
 
-@compiled
+@uncounted
 def narrow_bfloat16(values: Floats, out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = to_bfloat16(values[i])
 
 
-@compiled
+@uncounted
 def narrow_float16(values: Floats, out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = half_of_float(values[i])
 
 
-@compiled
+@uncounted
 def narrow_float(values: Floats, out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = values[i]
 
 
-@compiled
+@uncounted
 def add_narrow_bfloat16(base: Floats, delta: Floats, scale: Any, out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = to_bfloat16(base[i] + scale * delta[i])
 
 
-@compiled
+@uncounted
 def add_narrow_float16(base: Floats, delta: Floats, scale: Any, out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = half_of_float(base[i] + scale * delta[i])
 
 
-@compiled
+@uncounted
 def add_narrow_float(base: Floats, delta: Floats, scale: Any, out: NDArray[Any]) -> None:
     for i in range(out.size):
         out[i] = base[i] + scale * delta[i]

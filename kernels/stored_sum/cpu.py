@@ -6,7 +6,7 @@ import numpy as np
 
 from kernels.addresses import halves
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.storage.cpu import from_bfloat16
 from kernels.stored_elements import save
 from kernels.stored_rows import STRETCH, base_stretch, is_bfloat16, stretch
@@ -78,10 +78,9 @@ def _put_on(base: Any, scale: Any, total: Any) -> None:
         total[i] = base[i] + scale * total[i]
 
 
-@compiled
-def stored_sum(table: Integers, weights: Floats, out: Any, kind: Any, size: Any) -> None:
-    """`out` is the address of `size` elements of that kind."""
-    room, zeros = np.zeros((3, STRETCH), np.float32), np.zeros(STEP, np.uint16)
+@uncounted
+def _add_up(table: Integers, weights: Floats, out: Any, kind: Any, size: Any, room: Floats, zeros: Any) -> None:
+    """`room` is of zeros, as `zeros` are: what there is instead of a base."""
     is_narrow = is_bfloat16(table)
     step = STEP if is_narrow else STRETCH
     for lo in range(0, size, step):
@@ -95,9 +94,14 @@ def stored_sum(table: Integers, weights: Floats, out: Any, kind: Any, size: Any)
 
 
 @compiled
-def stored_delta_sum(table: Integers, weights: Floats, scale: Any, out: Any, kind: Any, size: Any) -> None:
-    """The sum of differences from the base, times `scale`, on that base."""
-    room, is_narrow = np.empty((3, STRETCH), np.float32), is_bfloat16(table)
+def stored_sum(table: Integers, weights: Floats, out: Any, kind: Any, size: Any) -> None:
+    """`out` is the address of `size` elements of that kind."""
+    _add_up(table, weights, out, kind, size, np.zeros((3, STRETCH), np.float32), np.zeros(STEP, np.uint16))
+
+
+@uncounted
+def _add_up_on(table: Integers, weights: Floats, scale: Any, out: Any, kind: Any, size: Any, room: Floats) -> None:
+    is_narrow = is_bfloat16(table)
     step = STEP if is_narrow else STRETCH
     for lo in range(0, size, step):
         width = min(step, size - lo)
@@ -111,3 +115,9 @@ def stored_delta_sum(table: Integers, weights: Floats, scale: Any, out: Any, kin
             _sum(table, lo, weights, base, spare, total)
             _put_on(base, scale, total)
         save(total, out, kind, lo)
+
+
+@compiled
+def stored_delta_sum(table: Integers, weights: Floats, scale: Any, out: Any, kind: Any, size: Any) -> None:
+    """The sum of differences from the base, times `scale`, on that base."""
+    _add_up_on(table, weights, scale, out, kind, size, np.empty((3, STRETCH), np.float32))

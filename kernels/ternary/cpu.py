@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, inlined_counted, uncounted
 from kernels.stored_elements import BFLOAT16, load, save
 from kernels.ternary.elections import BALLOT, SHARE, VALUE, mean_bfloat16, mean_float32, sum_bfloat16, sum_float32
 from kernels.ternary.elections import ENTRY as ELECTION_ENTRY
@@ -32,7 +32,7 @@ Table = NDArray[np.uint64]
 """For each expert the addresses of both planes, the words they have, and the element within them to begin at."""
 
 
-@inlined
+@inlined_counted
 def _bits_from(address: Any, length: Any, start: Any, count: Any, own: Any) -> Any:
     """The address of `count` words that begin at bit `start`: the plane's own, or shifted into `own`."""
     first, shift = start // WORD, start % WORD
@@ -47,7 +47,7 @@ def _bits_from(address: Any, length: Any, start: Any, count: Any, own: Any) -> A
     return np.uint64(own.ctypes.data)
 
 
-@inlined
+@inlined_counted
 def _planes(expert: Any, at: Any, count: Any, own: Any) -> Any:
     length, start = np.int64(expert[2]), np.int64(expert[3]) + at
     return (
@@ -80,7 +80,7 @@ def pack(values: Floats, limit: Any, planes: NDArray[np.uint64]) -> None:
         mark(np.uint64(rest.ctypes.data), addresses[1] + last, addresses[2] + last, np.uint64(1), limit)
 
 
-@compiled
+@uncounted
 def trim(values: Floats, magnitude: Any, ties: Any, value: Any, out: Floats) -> None:
     """±value where |x| > magnitude, or |x| == magnitude among the first `ties` elements; else 0."""
     for i in range(out.size):
@@ -90,7 +90,7 @@ def trim(values: Floats, magnitude: Any, ties: Any, value: Any, out: Floats) -> 
         out[i] = (value if x > ZERO else -value) if kept else ZERO
 
 
-@compiled
+@uncounted
 def count(table: Table, out: Integers) -> None:
     """Bits of the first plane, of the second, and of both at once."""
     positive, negative = words_at(table[0], table[2]), words_at(table[1], table[2])
@@ -118,7 +118,7 @@ def _whole_planes(table: Any, at: Any, words: Any, own: Any, places: Any) -> Non
         places[expert, 0], places[expert, 1] = planes[0], planes[1]
 
 
-@inlined
+@inlined_counted
 def _padded_planes(table: Any, at: Any, count: Any, own: Any, places: Any) -> None:
     """The planes of fewer elements than a block has, with room behind them to read."""
     words = (count + WORD - 1) // WORD
@@ -130,7 +130,7 @@ def _padded_planes(table: Any, at: Any, count: Any, own: Any, places: Any) -> No
             places[expert, sign] = np.uint64(row.ctypes.data)
 
 
-@inlined
+@inlined_counted
 def _entries(values: Any, coefficients: Any, is_delta: Any) -> Any:
     """What +, − and 0 add of each expert, and what they are to be multiplied by."""
     entries = np.empty((values.size, ENTRY), np.float32)
@@ -203,7 +203,7 @@ def _ballot(weight: Any, value: Any, elect: Any) -> Any:
     return value if elect == 1 or value == ZERO else ONE
 
 
-@inlined
+@inlined_counted
 def _candidates(table: Any, values: Any, weights: Any, how: Any, elect: Any) -> Any:
     """The planes with those first that vote for +, and what each expert's entries count. No ballot, no part in it."""
     ordered, entries = table.copy(), np.zeros((values.size, ELECTION_ENTRY), np.float32)

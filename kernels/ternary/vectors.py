@@ -12,7 +12,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels import lanes
-from kernels.compiled import inlined
+from kernels.compiled import inlined_counted
 
 WORD = 64
 BITS = ir.IntType(64)
@@ -89,7 +89,7 @@ def _typing(_context: Any, _address: Any) -> Any:
 _to_words: Any = intrinsic(_typing)
 
 
-@inlined
+@inlined_counted
 def words_at(address: Any, count: Any) -> Any:
     """The words of a plane as an array."""
     return carray(_to_words(address), (count,))

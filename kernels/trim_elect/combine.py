@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.checks import FLOAT32, Floats, check_array, check_choice
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.stored_rows import STRETCH
 from kernels.trim_elect.choices import ELECTS, MERGES, Elect, Merge
 from kernels.trim_elect.cpu import merge_kept, signs_of, vote
@@ -56,7 +56,7 @@ def _add_up_four(rows: Any, weights: Any, out: Any) -> None:
         out[i] = a * p[i] + b * q[i] + c * r[i] + d * s[i]
 
 
-@compiled
+@uncounted
 def _elect_four(rows: Floats, weights: Floats, choices: Any, out: Floats) -> None:
     how, elect, zero_vote_sign = choices
     for model in range(weights.size, FOUR):
@@ -64,7 +64,7 @@ def _elect_four(rows: Floats, weights: Floats, choices: Any, out: Floats) -> Non
     elect_whole_four(rows, scales_of(weights, how, elect), ONE if how == 2 else ZERO, zero_vote_sign, out)
 
 
-@compiled
+@uncounted
 def combine(rows: Floats, weights: Floats, choices: Any, scratch: Floats, out: Floats) -> None:
     """`out` from the first elements of thinned rows, as many as it has; rows beyond the models' may be overwritten."""
     how, elect, zero_vote_sign = choices

@@ -9,7 +9,7 @@ import numpy as np
 
 from kernels.bits import bits_of_float
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled, inlined
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.stored_rows import STRETCH, base_stretch, load_stretches, stretch
 from kernels.trim_elect.four import FOUR, ONE, ZERO, elect_four, scales_of, suits
 
@@ -22,7 +22,7 @@ def _keep_from(row: Any, limit: Any, kept: Any) -> None:
         kept[i] = row[i] if bits >= limit else ZERO
 
 
-@compiled
+@uncounted
 def _trim(row: Floats, magnitude: Any, ties: int, kept: Floats) -> None:
     """Keep what exceeds `magnitude`, and what equals it among the first `ties` elements."""
     bits = np.uint32(bits_of_float(magnitude) & np.uint32(0x7FFFFFFF))
@@ -31,7 +31,7 @@ def _trim(row: Floats, magnitude: Any, ties: int, kept: Floats) -> None:
     _keep_from(row[first:], np.uint32(bits + np.uint32(1)), kept[first:])
 
 
-@compiled
+@uncounted
 def vote(kept: Floats, weight: Any, elect: int, votes: Floats) -> None:
     """Add a model's votes to those of the models before it."""
     if elect == 0:
@@ -46,14 +46,14 @@ def vote(kept: Floats, weight: Any, elect: int, votes: Floats) -> None:
             votes[i] = votes[i] + (ONE if x > ZERO else (-ONE if x < ZERO else ZERO))
 
 
-@compiled
+@uncounted
 def signs_of(votes: Floats, zero_vote_sign: Any) -> None:
     for i in range(votes.size):
         vote = votes[i]
         votes[i] = ONE if vote > ZERO else (-ONE if vote < ZERO else zero_vote_sign)
 
 
-@compiled
+@uncounted
 def _add_agreeing(
     kept: Floats, weight: Any, ballot: Any, share: Any, signs: Floats, out: Floats, shares: Floats
 ) -> None:
@@ -63,7 +63,7 @@ def _add_agreeing(
         shares[i] = shares[i] + (share if agrees else ZERO)
 
 
-@compiled
+@uncounted
 def _largest_agreeing(kept: Floats, weight: Any, ballot: Any, signs: Floats, out: Floats) -> None:
     for i in range(out.size):
         value = weight * kept[i]
@@ -71,13 +71,13 @@ def _largest_agreeing(kept: Floats, weight: Any, ballot: Any, signs: Floats, out
         out[i] = value if is_larger else out[i]
 
 
-@compiled
+@uncounted
 def _divide(out: Floats, shares: Floats) -> None:
     for i in range(out.size):
         out[i] = out[i] / shares[i] if shares[i] > ZERO else ZERO
 
 
-@compiled
+@uncounted
 def _elect(
     table: Integers,
     weights: Floats,
@@ -98,7 +98,7 @@ def _elect(
         vote(row, weights[model], elect, votes)
 
 
-@compiled
+@uncounted
 def merge_kept(kept: Floats, weights: Floats, signs: Floats, how: int, elect: int, out: Floats, shares: Floats) -> None:
     """What agrees with `signs`; `shares` is room for what it is divided by."""
     out[:] = ZERO
@@ -114,7 +114,7 @@ def merge_kept(kept: Floats, weights: Floats, signs: Floats, how: int, elect: in
         _divide(out, shares)
 
 
-@compiled
+@uncounted
 def _elect_and_merge(
     table: Integers,
     weights: Floats,
@@ -133,7 +133,7 @@ def _elect_and_merge(
     merge_kept(kept, weights, votes, how, elect, out, shares)
 
 
-@compiled
+@uncounted
 def _limits(magnitudes: Floats, ties: Integers, lo: int, width: int, limits: Any) -> bool:
     """The bits from which each model's entries are kept; False where its ties are cut off within the stretch."""
     limits[:] = np.uint32(0xFFFFFFFF)
@@ -144,6 +144,30 @@ def _limits(magnitudes: Floats, ties: Integers, lo: int, width: int, limits: Any
         bits = np.uint32(bits_of_float(magnitudes[model]) & np.uint32(0x7FFFFFFF))
         limits[model] = bits if left > 0 else np.uint32(bits + np.uint32(1))
     return True
+
+
+@uncounted
+def _merge(
+    table: Integers,
+    weights: Floats,
+    magnitudes: Floats,
+    ties: Integers,
+    choices: Any,
+    rooms: Any,
+    limits: Any,
+    out: Floats,
+) -> None:
+    models, (how, elect, zero_vote_sign) = weights.size, choices
+    is_plain, first_share = suits(models, how, elect), ONE if how == 2 else ZERO
+    scales = scales_of(weights[:FOUR], how, elect)
+    for lo in range(0, out.size, STRETCH):
+        part = out[lo : lo + STRETCH]
+        if is_plain and _limits(magnitudes, ties, lo, part.size, limits):
+            rows = rooms[0]
+            load_stretches(table, lo, part.size, rows[: models + 1])
+            elect_four(rows, limits, scales, first_share, zero_vote_sign, part)
+        else:
+            _elect_and_merge(table, weights, magnitudes, ties, lo, choices, rooms, part)
 
 
 @compiled
@@ -157,25 +181,22 @@ def trim_elect(
     zero_vote_sign: Any,
     out: Floats,
 ) -> None:
-    models, first_share = weights.size, ONE if how == 2 else ZERO
-    is_plain = suits(models, how, elect)
-    kept, scratch = np.empty((max(models, FOUR) + 2, STRETCH), np.float32), np.empty((2, STRETCH), np.float32)
-    limits, scales = np.empty(FOUR, np.uint32), scales_of(weights[:FOUR], how, elect)
-    for lo in range(0, out.size, STRETCH):
-        part = out[lo : lo + STRETCH]
-        if is_plain and _limits(magnitudes, ties, lo, part.size, limits):
-            load_stretches(table, lo, part.size, kept[: models + 1])
-            elect_four(kept, limits, scales, first_share, zero_vote_sign, part)
-        else:
-            choices, rooms = (how, elect, zero_vote_sign), (kept, scratch)
-            _elect_and_merge(table, weights, magnitudes, ties, lo, choices, rooms, part)
+    kept = np.empty((max(weights.size, FOUR) + 2, STRETCH), np.float32)
+    rooms, limits = (kept, np.empty((2, STRETCH), np.float32)), np.empty(FOUR, np.uint32)
+    _merge(table, weights, magnitudes, ties, (how, elect, zero_vote_sign), rooms, limits, out)
 
 
-@compiled
-def sign_balance(table: Integers, size: int, weights: Floats, magnitudes: Floats, ties: Integers, elect: int) -> Any:
-    """Elects as trim_elect does, a stretch at a time, and counts instead of merging."""
-    kept = np.empty((weights.size + 2, STRETCH), np.float32)
-    scratch = np.empty(STRETCH, np.float32)
+@uncounted
+def _balance(
+    table: Integers,
+    size: int,
+    weights: Floats,
+    magnitudes: Floats,
+    ties: Integers,
+    elect: int,
+    kept: Floats,
+    scratch: Floats,
+) -> Any:
     balance: Any = 0
     for lo in range(0, size, STRETCH):
         votes = scratch[: min(STRETCH, size - lo)]
@@ -183,3 +204,10 @@ def sign_balance(table: Integers, size: int, weights: Floats, magnitudes: Floats
         for i in range(votes.size):
             balance += np.int64(votes[i] > ZERO) - np.int64(votes[i] < ZERO)
     return balance
+
+
+@compiled
+def sign_balance(table: Integers, size: int, weights: Floats, magnitudes: Floats, ties: Integers, elect: int) -> Any:
+    """Elects as trim_elect does, a stretch at a time, and counts instead of merging."""
+    kept, scratch = np.empty((weights.size + 2, STRETCH), np.float32), np.empty(STRETCH, np.float32)
+    return _balance(table, size, weights, magnitudes, ties, elect, kept, scratch)

@@ -9,13 +9,13 @@ import numpy as np
 
 from kernels.bits import bits_of_float
 from kernels.checks import Floats
-from kernels.compiled import compiled, inlined
+from kernels.compiled import inlined, uncounted
 
 FOUR = 4
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
-@compiled
+@uncounted
 def suits(models: int, how: int, elect: int) -> bool:
     """Whether `elect_four` can do it: no largest entry, and no votes that leave sizes out."""
     return models <= FOUR and how < 3 and elect < 2
@@ -31,7 +31,7 @@ def _of_model(weights: Any, model: int, how: int, elect: int) -> Any:
     return weight, weight if elect == 0 else ONE, share
 
 
-@compiled
+@uncounted
 def scales_of(weights: Floats, how: int, elect: int) -> Any:
     """Weight, ballot and share of each model: numbers, since an array takes 0.1 µs to have, for every stretch anew."""
     p, q = _of_model(weights, 0, how, elect), _of_model(weights, 1, how, elect)
@@ -62,7 +62,7 @@ def _merged(entries: Any, scales: Any, first_share: Any, zero_vote_sign: Any) ->
     return total / share if share > ZERO else ZERO
 
 
-@compiled
+@uncounted
 def elect_four(rows: Floats, limits: Any, scales: Any, first_share: Any, zero_vote_sign: Any, out: Floats) -> None:
     """Of `rows` [at least 4, elements], entries whose bits reach the model's limit.
 
@@ -75,7 +75,7 @@ def elect_four(rows: Floats, limits: Any, scales: Any, first_share: Any, zero_vo
         out[i] = _merged(entries, scales, first_share, zero_vote_sign)
 
 
-@compiled
+@uncounted
 def elect_whole_four(rows: Floats, scales: Any, first_share: Any, zero_vote_sign: Any, out: Floats) -> None:
     """The same of all entries; those of a model that is missing are to be zeros."""
     p, q, r, s = rows[0], rows[1], rows[2], rows[3]
