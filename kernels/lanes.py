@@ -11,9 +11,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-FLOAT, BYTE = ir.FloatType(), ir.IntType(8).as_pointer()
-NEAREST, SECOND = 3, 2
-"""Levels of the cache, as LLVM numbers them."""
+FLOAT = ir.FloatType()
 AHEAD = 1024
 """Bytes from what is read to what is asked for: half a microsecond's reading. Up to 8192 is as good, 512 is not."""
 
@@ -40,14 +38,11 @@ def store(builder: Any, value: Any, pointer: Any, align: int) -> None:
 
 def fetch_ahead(builder: Any, pointer: Any) -> None:
     """Have the cache line fetched that lies AHEAD of a place being read; where nothing is mapped, nothing happens."""
-    _fetch(builder, builder.gep(pointer, [ir.Constant(ir.IntType(64), AHEAD)]), NEAREST)
-
-
-def _fetch(builder: Any, place: Any, level: int) -> None:
-    number = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [BYTE, number, number, number])
+    number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
-    builder.call(fetch, [place, number(0), number(level), number(1)])
+    place = builder.gep(pointer, [ir.Constant(ir.IntType(64), AHEAD)])
+    builder.call(fetch, [place, number(0), number(3), number(1)])
 
 
 def spread(builder: Any, value: Any, lanes: int) -> Any:
@@ -109,17 +104,6 @@ def _ones(_context: Any, _word: Any) -> Any:
 
     return types.int64(types.uint64), codegen
 
-
-def _fetch_line(_context: Any, _address: Any) -> Any:
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        _fetch(builder, builder.inttoptr(args[0], BYTE), SECOND)
-        return context.get_dummy_value()
-
-    return types.none(types.int64), codegen
-
-
-fetch_line: Any = intrinsic(_fetch_line)
-"""(address) → None: have a cache line fetched into the second level; where nothing is mapped, nothing happens."""
 
 ones: Any = intrinsic(_ones)
 """How many bits of a word are set."""

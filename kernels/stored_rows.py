@@ -16,6 +16,7 @@ from kernels.addresses import halves, singles
 from kernels.checks import FLOAT32, Floats, Integers, check_array, output
 from kernels.compiled import compiled, pasted, uncounted
 from kernels.joint_loads import load_bfloat16
+from kernels.lanes import AHEAD
 from kernels.storage import storage_dtype
 from kernels.storage.cpu import from_bfloat16
 from kernels.stored_elements import BFLOAT16, Stored, load, place_of
@@ -23,6 +24,9 @@ from kernels.stored_elements import FLOAT32 as FLOAT32_KIND
 
 STRETCH = 2048
 """Elements that a kernel asks for at once: those of a few models fit into the L1 cache."""
+
+STEP = AHEAD // 2
+"""Elements that a kernel loads at once where all of a row go by: of bfloat16, what the load before has asked for."""
 
 NO_BASE = 0
 WIDTHS = np.array([0, 2, 2, 4, 8])

@@ -16,7 +16,7 @@ from kernels.kth_magnitude.cpu import (
     magnitude_bits,
 )
 from kernels.lanes import ones, reaching
-from kernels.stored_rows import STRETCH, load_stretches
+from kernels.stored_rows import STEP, STRETCH, load_stretches
 
 SAMPLE = 64
 """Elements of each stretch, one in 32, that a sample looks at."""
@@ -92,8 +92,8 @@ def _add_starts(counts: Integers, times: int, edges: Integers) -> None:
 
 @uncounted
 def _count_block(table: Integers, lo: int, stop: int, firsts: Integers, rows: Floats, out: Integers) -> None:
-    for first in range(lo, stop, STRETCH):
-        width = min(STRETCH, stop - first)
+    for first in range(lo, stop, STEP):
+        width = min(STEP, stop - first)
         load_stretches(table, first, width, rows)
         for model in range(out.shape[0]):
             low, high = np.uint32(firsts[model, 0] << 15), np.uint32(firsts[model, 1] << 15)
@@ -102,8 +102,8 @@ def _count_block(table: Integers, lo: int, stop: int, firsts: Integers, rows: Fl
 
 @compiled
 def count_near(table: Integers, size: int, firsts: Integers, block: int, out: Integers, edges: Integers) -> None:
-    """`block` is a multiple of STRETCH; what it adds to the counts are its `edges`."""
-    rows = np.empty((out.shape[0] + 1, STRETCH), np.float32)
+    """`block` is a multiple of STEP; what it adds to the counts are its `edges`."""
+    rows = np.empty((out.shape[0] + 1, STEP), np.float32)
     edges[:] = 0
     for lo in range(0, size, block):
         _add_starts(out, -1, edges[lo // block])

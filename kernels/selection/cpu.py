@@ -9,12 +9,10 @@ from kernels.compiled import compiled, pasted, uncounted
 from kernels.gram.cpu import LANES, add, finished
 from kernels.marked import marked
 from kernels.spread.bounds import NOTHING, SURE, UNSURE, bounds, mark_above, settle_zeros, squared_spread
-from kernels.stored_rows import load_stretches
+from kernels.stored_rows import STEP, load_stretches
 from kernels.trim_elect.combine import combine, room_of
 
 ZERO = np.float32(0)
-STEP = 512
-"""Elements whose rows stay in the L1 cache."""
 
 
 @compiled

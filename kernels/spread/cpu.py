@@ -10,10 +10,7 @@ from kernels.kth_magnitude.cpu import count_top_of, magnitude_bits
 from kernels.kth_magnitude.near import ABOVE, BETWEEN, INSIDE, SAMPLE, count_one, sampled_place
 from kernels.marked import marked
 from kernels.spread.bounds import FOUR, NOTHING, UNSURE, bounds, settle_zeros, squared_spread
-from kernels.stored_rows import STRETCH, load_stretches
-
-STEP = 512
-"""Elements whose rows and sums stay in the L1 cache."""
+from kernels.stored_rows import STEP, STRETCH, load_stretches
 
 
 @inlined

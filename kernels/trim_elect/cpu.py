@@ -10,7 +10,7 @@ import numpy as np
 from kernels.bits import bits_of_float
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined, uncounted
-from kernels.stored_rows import STRETCH, base_stretch, load_stretches, stretch
+from kernels.stored_rows import STEP, base_stretch, load_stretches, stretch
 from kernels.trim_elect.four import FOUR, ONE, ZERO, elect_four, scales_of, suits
 
 
@@ -160,8 +160,8 @@ def _merge(
     models, (how, elect, zero_vote_sign) = weights.size, choices
     is_plain, first_share = suits(models, how, elect), ONE if how == 2 else ZERO
     scales = scales_of(weights[:FOUR], how, elect)
-    for lo in range(0, out.size, STRETCH):
-        part = out[lo : lo + STRETCH]
+    for lo in range(0, out.size, STEP):
+        part = out[lo : lo + STEP]
         if is_plain and _limits(magnitudes, ties, lo, part.size, limits):
             rows = rooms[0]
             load_stretches(table, lo, part.size, rows[: models + 1])
@@ -181,8 +181,8 @@ def trim_elect(
     zero_vote_sign: Any,
     out: Floats,
 ) -> None:
-    kept = np.empty((max(weights.size, FOUR) + 2, STRETCH), np.float32)
-    rooms, limits = (kept, np.empty((2, STRETCH), np.float32)), np.empty(FOUR, np.uint32)
+    kept = np.empty((max(weights.size, FOUR) + 2, STEP), np.float32)
+    rooms, limits = (kept, np.empty((2, STEP), np.float32)), np.empty(FOUR, np.uint32)
     _merge(table, weights, magnitudes, ties, (how, elect, zero_vote_sign), rooms, limits, out)
 
 
@@ -198,8 +198,8 @@ def _balance(
     scratch: Floats,
 ) -> Any:
     balance: Any = 0
-    for lo in range(0, size, STRETCH):
-        votes = scratch[: min(STRETCH, size - lo)]
+    for lo in range(0, size, STEP):
+        votes = scratch[: min(STEP, size - lo)]
         _elect(table, weights, magnitudes, ties, lo, elect, kept, votes)
         for i in range(votes.size):
             balance += np.int64(votes[i] > ZERO) - np.int64(votes[i] < ZERO)
@@ -209,5 +209,5 @@ def _balance(
 @compiled
 def sign_balance(table: Integers, size: int, weights: Floats, magnitudes: Floats, ties: Integers, elect: int) -> Any:
     """Elects as trim_elect does, a stretch at a time, and counts instead of merging."""
-    kept, scratch = np.empty((weights.size + 2, STRETCH), np.float32), np.empty(STRETCH, np.float32)
+    kept, scratch = np.empty((weights.size + 2, STEP), np.float32), np.empty(STEP, np.float32)
     return _balance(table, size, weights, magnitudes, ties, elect, kept, scratch)
