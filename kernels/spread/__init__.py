@@ -1,5 +1,7 @@
 """How far models are apart in each element."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from kernels.checks import FLOAT32, INT64, Floats, Integers, check_array, output
@@ -45,6 +47,7 @@ def near_histogram(rows: Rows, guess: Near, out: Integers | None = None) -> Inte
     return out
 
 
+@lru_cache(maxsize=64)
 def _limits(low: int, high: int) -> tuple[np.float32, ...]:
     """Of the squares of spreads in a window, for both: what they are above, and what they are not."""
     ends = (low, low + WINDOW * BINS[1], high, high + WINDOW * BINS[1])

@@ -14,6 +14,7 @@ from kernels.gram import BLOCK, squares
 from kernels.kth_magnitude import NOT_FINITE, UNCUT, pick_blocks
 from kernels.selection import Beyond, selected_merge, squares_beyond
 from kernels.spread import near_histogram, sample_histogram, spread
+from kernels.stored_rows import StoredRows
 from merge_core.methods import thresholds
 from merge_core.methods.contract import (
     Blocks,
@@ -35,6 +36,8 @@ from merge_core.methods.thresholds import at_least
 
 SUMS, PART = thresholds.TIES, thresholds.ROUNDS
 """The rounds that add up the squares of what is selected: in all, and in the block in which ties are cut off."""
+
+SPREADS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Sce(Method):
     convention: Literal["stockpot", "mergekit"] = "stockpot"
     space: ClassVar[Space] = "delta"
     rounds: ClassVar[int] = PART + 1
+    scans: ClassVar[bool] = True
     formula: ClassVar[str] = "W₀ + λ Σ s_t τ̂_t / Σ s_t over those with sign(Σ τ̂_t), s_t ∝ ‖τ̂_t‖²"
     source: ClassVar[str] = "Wan et al. 2024, FuseChat, https://arxiv.org/abs/2408.07990"
 
@@ -132,12 +136,29 @@ def _spreads(
         return sample_histogram(chunk.source, chunk.start, so_far)
     if round_ in (thresholds.NEAR, thresholds.AGAIN):
         return _near(chunk, state, so_far)
-    apart, counted = spread(chunk.source)[None], None if so_far is None else Counts(so_far)
+    counted = None if so_far is None else Counts(so_far)
+    for rows in _parts(chunk.source):
+        counted = _exactly(round_, rows, chunk, state, counted)
+    assert counted is not None, "a chunk has elements"
+    return counted.values
+
+
+def _parts(rows: Rows | StoredRows) -> list[Rows | StoredRows]:
+    """Of stored rows so many elements at a time that their spreads take little memory."""
+    if not isinstance(rows, StoredRows):
+        return [rows]
+    size = rows.shape[1]
+    return [rows.run(start, min(SPREADS_AT_ONCE, size - start)) for start in range(0, size, SPREADS_AT_ONCE)]
+
+
+def _exactly(round_: int, rows: Rows | StoredRows, chunk: Chunk, state: State, so_far: Counts | None) -> Counts:
+    """A round of the exact search among all spreads."""
+    apart = spread(rows)[None]
     if round_ == thresholds.LOW:
-        return thresholds.survey_low(apart, state.searches, counted).values
+        return thresholds.survey_low(apart, state.searches, so_far)
     if not all_finite(apart[0], "float32"):
         refuse_infinite_rows(chunk.rows, chunk.tensor)
-    return thresholds.survey_first(apart, chunk.tensor, counted).values
+    return thresholds.survey_first(apart, chunk.tensor, so_far)
 
 
 def _near(chunk: Chunk, state: State, so_far: NDArray[np.int64] | None) -> NDArray[np.int64]:
