@@ -39,12 +39,12 @@ def uncounted(function: Function) -> Function:
     Each count is a locked instruction that waits for all stores before it, and every slice takes two: at a few
     dozen for each stretch of elements they took a tenth to a third of a kernel's time.
     """
-    return cast("Function", _kept(_returning_none(_compiler(_nrt=False)(function))))
+    return cast("Function", _kept(_without_arrays(_compiler(_nrt=False)(function))))
 
 
 def inlined(function: Function) -> Function:
     """A piece of a kernel that LLVM must inline into its caller, so that the caller's loop vectorises; uncounted."""
-    return cast("Function", _returning_none(_compiler(_nrt=False, forceinline=True)(function)))
+    return cast("Function", _without_arrays(_compiler(_nrt=False, forceinline=True)(function)))
 
 
 def inlined_counted(function: Function) -> Function:
@@ -67,7 +67,7 @@ def _kept(kernel: Any) -> Any:
     return kernel
 
 
-def _returning_none(kernel: Any) -> Any:
+def _without_arrays(kernel: Any) -> Any:
     """Refuse, once compiled, to return arrays: a caller that counts would free what was not counted for it."""
     add = kernel.add_overload
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,9 @@ class Search:
 
 Searches = tuple[Search, ...]
 
+NUMBER = np.dtype(np.int64).itemsize // np.dtype(np.uint16).itemsize
+"""Columns of a block's number."""
+
 
 def first_entries(inputs: Sequence[Entries], kept: int) -> Search:
     """The search whose `kept` largest of entries that all have one magnitude are the first of them."""
@@ -63,9 +67,17 @@ def with_all_ties(searches: Searches) -> Searches:
 
 
 def located(counts: Sequence[NDArray[np.int64]], start: int) -> Blocks:
-    """Those of each search [blocks, rows] side by side, and after them each block's number in the tensor: int32."""
-    numbers = np.arange(len(counts[0]), dtype=np.int64)[:, None] + start // BLOCK
-    return Blocks(np.concatenate([*counts, numbers], axis=1, dtype=np.int32, casting="same_kind"))
+    """Those of each search [blocks, rows] side by side, numbered as blocks of the tensor."""
+    return numbered(np.concatenate(counts, axis=1), start // BLOCK)
+
+
+def numbered(counts: NDArray[Any], first: int) -> Blocks:
+    """Counts [blocks, columns] and after them, in NUMBER columns, each block's number, counted from `first` on.
+
+    uint16: no block has more entries, and of a model there are many blocks.
+    """
+    numbers = np.arange(first, first + len(counts), dtype=np.int64)[:, None]
+    return Blocks(np.concatenate([counts.astype(np.uint16), numbers.view(np.uint16)], axis=1))
 
 
 def with_ties(
@@ -75,7 +87,7 @@ def with_ties(
 
     Without them the counts of the rows lie side by side. Of a large model they take much memory: none is copied.
     """
-    width = (total.values.shape[1] - 1) // len(searches)
+    width = (total.values.shape[1] - NUMBER) // len(searches)
     columns = columns or [range(first, first + width) for first in range(0, width * len(searches), width)]
     return tuple(
         replace(search, ties=_ties(search, total.values, own, over.blocks)) if search.splits_ties else search
@@ -87,7 +99,8 @@ def _ties(search: Search, counts: NDArray[np.int64], columns: Sequence[int], own
     """Where, in the tensor whose blocks are `own`, the last ties lie: before its start and after its end count too."""
     assert search.low is not None, "ties are counted once the magnitudes are known"
     found = pick_blocks(counts, search.low.ranks, columns)
-    within = counts[np.clip(found.bins, own.start, max(own.stop - 1, own.start)), -1].astype(np.int64) * BLOCK
+    places = np.clip(found.bins, own.start, max(own.stop - 1, own.start))
+    within = np.ascontiguousarray(counts[places, -NUMBER:]).view(np.int64)[:, 0] * BLOCK
     firsts_found = np.where(found.bins < own.start, NOTHING, np.where(found.bins < own.stop, within, UNCUT))
     is_whole = search.low.ranks == search.low.held
     return found._replace(bins=np.where(is_whole, UNCUT, firsts_found))

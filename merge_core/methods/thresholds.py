@@ -30,7 +30,7 @@ from kernels.stored_rows import StoredRows
 from merge_core.methods.contract import Blocks, Both, Chunk, Counts, Partial, Rows, Surveyed
 from merge_core.methods.finite import refuse_not_finite
 from merge_core.methods.near_search import proceed_near, survey_near, survey_sample
-from merge_core.methods.searches import Search, Searches, located, with_ties
+from merge_core.methods.searches import NUMBER, Search, Searches, located, with_ties
 
 GUESS, NEAR, AGAIN, TOP, LOW, TIES = range(6)
 """A sample, a count around what it says, one around what that says; both rounds of an exact search; where ties are
@@ -62,7 +62,7 @@ def survey_bytes(rows: int, searches: int = 1) -> int:
 
 def block_bytes(rows: int, searches: int = 1) -> int:
     """Ties of each row at each threshold in every bin, the number of the block, and a running sum."""
-    return np.dtype(np.int32).itemsize * (STARTS * rows * searches + 1) + np.dtype(np.int64).itemsize
+    return np.dtype(np.uint16).itemsize * (STARTS * rows * searches + NUMBER) + np.dtype(np.int64).itemsize
 
 
 def wants(round_: int, searches: Searches | None) -> bool:

@@ -35,13 +35,13 @@ from merge_core.methods import (
     Weights,
     thresholds,
 )
-from merge_core.methods.searches import Search, Searches
+from merge_core.methods.searches import Search, Searches, numbered
 from merge_core.recipe import TernaryOutput
 
 Sums = NDArray[np.float64]
 
-MADE = 6
-"""Columns made of those that are kept: ties as integers, where blocks begin, both in one, and a running sum."""
+MADE = 4
+"""Columns made of those that are kept: ties as integers, numbers of blocks, both in one, and a running sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,7 @@ class Compeft(Method):
         ties = _ties_kept(total.values, search, self.output.convention)
         searches = state.searches
         if ties < total.values[:, TIES].sum():
-            numbers = np.arange(len(total.values)) - over.blocks.start
-            counts = Blocks(np.stack([total.values[:, TIES].astype(np.int64), numbers], axis=1))
+            counts = numbered(total.values[:, TIES, None], -over.blocks.start)
             searches = thresholds.proceed(counts, over, searches)
         value = self._value(total.values.sum(axis=0), search, ties, over.size)
         self._errors[over.tensor] = self._relative_error(total.values, search, ties, over, value)
