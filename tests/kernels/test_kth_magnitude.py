@@ -215,6 +215,14 @@ def test_the_next_guess_looks_between_windows_too():
     assert is_held(x, guess_again(near, parts_of(x, near)[None], np.array([k])), k)
 
 
+@pytest.mark.parametrize("bins", [(2, 1), (3, 2), (1, 0), (0, 3)])
+def test_windows_do_not_overlap_among_the_smallest_magnitudes(bins):
+    samples = np.zeros((1, BINS[0]), np.int64)
+    samples[0, list(bins)] = 900, 100
+    low, high = guess(samples, np.array([28_800]), 32_000).firsts[0]
+    assert 0 <= low <= high - WINDOW
+
+
 def test_there_is_no_next_guess_beyond_what_the_sample_has():
     x = normal(1 << 18)
     near = guess(sample_histogram(x[None], 0), np.array([1000]), x.size)
