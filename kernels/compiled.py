@@ -71,11 +71,11 @@ def _without_arrays(kernel: Any) -> Any:
     """Refuse, once compiled, to return arrays: a caller that counts would free what was not counted for it."""
     add = kernel.add_overload
 
-    def add_checked(compiled: Any) -> None:
-        result = compiled.signature.return_type
+    def add_checked(overload: Any) -> None:
+        result = overload.signature.return_type
         if any(isinstance(part, types.Array) for part in getattr(result, "types", [result])):
             raise TypeError(f"{kernel.py_func.__qualname__}: returns an array, and is not to be counted")
-        add(compiled)
+        add(overload)
 
     kernel.add_overload = add_checked
     return kernel

@@ -71,7 +71,8 @@ def rank_merge(
     choices, out, done = choices_of(weights, models, merge, elect, zero_vote_sign), np.empty(size, np.float32), 0
     if NARROWEST <= width <= WIDEST:
         streams = np.array([stream_of(seed, stream, i) for i in range(models)], np.uint64)
-        done, end = merged.rank_merge(source, chances(width, shares), streams, start, rescale, weights, choices, out)
+        drawing = streams, start, rescale
+        done, end = merged.rank_merge(source, chances(width, shares), drawing, weights, choices, out)
         if end == merged.NOT_FINITE:
             return None
     if done < size:

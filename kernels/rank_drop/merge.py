@@ -30,17 +30,10 @@ def _thin(row: Floats, table: Floats, stream: Any, start: int, rescale: bool, ro
 
 @uncounted
 def _rank_and_merge(
-    source: Integers,
-    table: Floats,
-    streams: Any,
-    start: int,
-    rescale: bool,
-    weights: Floats,
-    choices: Any,
-    all_rooms: Any,
-    out: Floats,
+    source: Integers, table: Floats, drawing: Any, weights: Floats, choices: Any, all_rooms: Any, out: Floats
 ) -> Any:
     width, models, (rooms, scratch, (rows, own)) = table.size, weights.size, all_rooms
+    streams, start, rescale = drawing
     for lo in range(0, out.size, width):
         load_stretches(source, lo, width, rows[: models + 1])
         for model in range(models):
@@ -52,17 +45,9 @@ def _rank_and_merge(
 
 
 @compiled
-def rank_merge(
-    source: Integers,
-    table: Floats,
-    streams: Any,
-    start: int,
-    rescale: bool,
-    weights: Floats,
-    choices: Any,
-    out: Floats,
-) -> Any:
-    """How many elements are merged, and why not more."""
+def rank_merge(source: Integers, table: Floats, drawing: Any, weights: Floats, choices: Any, out: Floats) -> Any:
+    """How many elements are merged, and why not more; `drawing` is the streams, the flat index of the first element
+    and whether what stays is rescaled."""
     width = table.size
     rooms = rooms_of(width), np.empty((2, width), np.float32), room_of(weights.size, width)
-    return _rank_and_merge(source, table, streams, start, rescale, weights, choices, rooms, out)
+    return _rank_and_merge(source, table, drawing, weights, choices, rooms, out)
