@@ -7,7 +7,7 @@ base finds it in `settings["base"]`.
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import combinations
-from math import acos, ceil, pi, prod, sin
+from math import ceil, pi, prod
 from typing import Any
 
 import torch
@@ -22,22 +22,27 @@ def nuslerp(stack: Tensor, weights: Tensor, settings: Settings) -> Tensor:
 
 
 def _by_vector(stack: Tensor, per: str, settings: Settings, merge: Callable[[Tensor], Tensor]) -> Tensor:
-    """`merge` applied to [models, elements] of the whole, of each row, or of each column."""
+    """`merge`, from [models, vectors, elements] to [vectors, elements], of the whole, of rows, or of columns."""
     ((_, shape),) = settings["tensors"]
     if per == "tensor" or len(shape) < 2:
-        return merge(stack)
+        return merge(stack[:, None]).flatten()
     rows = stack.reshape(len(stack), shape[0], prod(shape[1:]))
-    if per == "row":
-        return torch.stack([merge(rows[:, i]) for i in range(shape[0])]).flatten()
-    return torch.stack([merge(rows[:, :, j]) for j in range(rows.shape[2])], dim=1).flatten()
+    return merge(rows).flatten() if per == "row" else merge(rows.mT).mT.flatten()
 
 
 def _arc(pair: Tensor, t: float) -> Tensor:
-    norms = pair.norm(dim=1)
-    angle = acos(max(-1.0, min(1.0, float(pair[0] @ pair[1] / norms.prod())))) if norms.min() > 0 else 0.0
-    if angle < 1e-6 or pi - angle < 1e-6:
-        return (1 - t) * pair[0] + t * pair[1]
-    return (sin((1 - t) * angle) * pair[0] + sin(t * angle) * pair[1]) / sin(angle)
+    norms = pair.norm(dim=2)
+    angle = torch.where(norms.amin(0) > 0, _cosine(*pair).clamp(-1, 1).acos(), 0.0)
+    is_straight = (angle < 1e-6) | (pi - angle < 1e-6)
+    own = torch.where(is_straight, 1 - t, ((1 - t) * angle).sin() / angle.sin())
+    other = torch.where(is_straight, t, (t * angle).sin() / angle.sin())
+    return own[:, None] * pair[0] + other[:, None] * pair[1]
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Of each vector of [vectors, elements] with the one at its place; 0 where one is 0."""
+    norms = a.norm(dim=1) * b.norm(dim=1)
+    return torch.where(norms > 0, (a * b).sum(1) / norms, 0.0)
 
 
 def multislerp(stack: Tensor, weights: Tensor, settings: Settings) -> Tensor:
@@ -95,10 +100,9 @@ def _stock(stack: Tensor) -> Tensor:
     count = len(stack)
     if count == 1:
         return stack[0]
-    _, units = _units(stack)
-    cosine = sum(float(units[i] @ units[j]) for i, j in combinations(range(count), 2)) / (count * (count - 1) / 2)
+    cosine = sum(_cosine(stack[i], stack[j]) for i, j in combinations(range(count), 2)) / (count * (count - 1) / 2)
     whole = 1 + (count - 1) * cosine
-    return (count * cosine / whole if abs(whole) >= 1e-6 else 0.0) * stack.mean(0)
+    return torch.where(whole.abs() >= 1e-6, count * cosine / whole, 0.0)[:, None] * stack.mean(0)
 
 
 def wise_ft(stack: Tensor, weights: Tensor, settings: Settings) -> Tensor:
