@@ -20,7 +20,7 @@ def _reference(value: Any) -> Any:
 
 Model = Annotated[Reference, BeforeValidator(_reference)]
 Parameters = dict[str, Any]
-Layer = Annotated[int, Field(strict=True, ge=0, le=100_000)]
+Layer = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class Keys(BaseModel):

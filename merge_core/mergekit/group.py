@@ -6,11 +6,15 @@ from typing import Any
 
 from merge_core.errors import RecipeError, UnsupportedError, nearest
 from merge_core.mergekit.methods import Peer, TaskVectors
+from merge_core.mergekit.numbering import renumbered
 from merge_core.mergekit.reference import Reference
 from merge_core.mergekit.settings import Choice, Choices, Parameters, choices_of, holds_everywhere
 
 Levels = list[tuple[str, Parameters]]
 Data = dict[str, Any]
+
+NEEDS_OTHERS = ("model_stock", "nearswap", "arcee_fusion", "nuslerp", "multislerp")
+"""Ours that mergekit does not run over a base alone."""
 
 USUAL_EPSILON = 0.15
 """mergekit's, to either side of the density."""
@@ -28,7 +32,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """`levels` are the parameters that all sources share, highest precedence first."""
+    """`levels` are the parameters that all sources share, highest precedence first.
+
+    Tensors have the layers' numbers of the base, or the first source; `shift` is how far these are from the output's,
+    by whose names mergekit chooses what all inputs share. What is one input's it chooses by that input's names.
+    """
 
     method: str
     peer: Peer
@@ -36,10 +44,13 @@ class Group:
     base: Reference | None
     levels: Levels
     where: str
+    shift: int = 0
 
     def recipe(self, notes: list[str]) -> Data:
         """The recipe as data; `notes` collects what has no effect, here as in mergekit."""
         self._check_names(notes)
+        if not self._inputs() and self._base() is not None:
+            return self._base_alone()
         if isinstance(self.peer, TaskVectors):
             return self._task_vectors(self.peer)
         inputs, base = self._inputs(), self._base()
@@ -47,9 +58,16 @@ class Group:
         rules = [
             *self._weights(inputs),
             *self._shared(),
-            *(_rule(choice, ours) for ours, choice in self._own(self._levels(inputs[0]))),
+            *(_rule(choice, ours) for ours, choice in self._own(inputs[0])),
         ]
         return _tidy({"base": base, "method": method, "ingredients": self._ingredients(inputs), "tensors": rules})
+
+    def _base_alone(self) -> Data:
+        """What nothing is added to."""
+        if self.peer.ours in NEEDS_OTHERS:
+            message, found = f"{self.method} needs a model beside its base", f"'{self.base}' alone"
+            raise RecipeError(message, where=self.where or "models", found=found, expected="another model")
+        return {"method": {"name": "passthrough"}, "ingredients": [{"source": self._base()}]}
 
     def _task_vectors(self, peer: TaskVectors) -> Data:
         """Thinned out in one go where all inputs are treated alike; else each by itself, in a recipe of its own."""
@@ -61,8 +79,7 @@ class Group:
         data: Data = {"base": base, "ingredients": self._ingredients(inputs), "tensors": [*self._weights(inputs)]}
         if nested:
             data["ingredients"] = [
-                {**entry, "source": self._thinned(peer, source, position)}
-                for position, (source, entry) in enumerate(zip(inputs, data["ingredients"], strict=True))
+                {"source": self._thinned(peer, source, position)} for position, source in enumerate(inputs)
             ]
         data["method"] = self._merging(peer, normalize, nested=nested)
         data["tensors"] += [*self._scale(), *([] if nested or not thins else self._thinning(inputs[0]))]
@@ -87,14 +104,13 @@ class Group:
         return _tidy({**data, "tensors": self._thinning(source)})
 
     def _thinning(self, source: Source) -> list[Data]:
-        levels = self._levels(source)
-        rules = [_rule(choice, ours) for ours, choice in self._own(levels)]
+        rules = [_rule(choice, ours) for ours, choice in self._own(source)]
         return _with_widths(rules) if self.peer.ours == "della_linear" else rules
 
-    def _own(self, levels: Levels) -> Iterator[tuple[str, Choice]]:
+    def _own(self, source: Source) -> Iterator[tuple[str, Choice]]:
         """Each parameter of a single input, by our name."""
         for theirs, ours in self.peer.each.items():
-            yield from ((ours, choice) for choice in choices_of(levels, theirs))
+            yield from ((ours, choice) for choice in self._choices_of(source, theirs))
 
     def _rescale(self, peer: TaskVectors) -> Data:
         can = peer.ours in ("dare_linear", "della_linear")
@@ -108,9 +124,7 @@ class Group:
         return [{"match": choice.match, "scale": choice.in_recipe} for choice in self._choices("lambda")]
 
     def _alike(self, inputs: list[Source]) -> bool:
-        return all(
-            len({choices_of(self._levels(source), theirs) for source in inputs}) == 1 for theirs in self.peer.each
-        )
+        return all(len({self._choices_of(source, theirs) for source in inputs}) == 1 for theirs in self.peer.each)
 
     def _inputs(self) -> list[Source]:
         """The sources that are ingredients, in order."""
@@ -138,7 +152,7 @@ class Group:
 
     def _ingredient(self, source: Source) -> Data:
         reference = source.reference
-        on_base = reference.adapter is not None and self.base == Reference(reference.model)
+        on_base = reference.adapter is not None and self.base == Reference(reference.model) and not source.shift
         is_delta = self.peer.base in ("needed", "delta")
         entry: Data = {"source": reference.adapter if on_base and is_delta else reference.source}
         return entry | ({"layer_shift": source.shift} if source.shift else {})
@@ -146,13 +160,12 @@ class Group:
     def _weights(self, inputs: list[Source]) -> Iterator[Data]:
         """A rule for each choice of each input's weight, which has no default."""
         for position, source in enumerate(inputs if self.peer.weighted else ()):
-            choices = choices_of(self._levels(source), "weight")
+            choices = self._choices_of(source, "weight")
             if not holds_everywhere(choices):
                 some = " for tensors that no filter meets" if choices else ""
                 message = f"'{source.reference}' has no weight{some}"
                 raise RecipeError(message, where=f"{source.where}.weight", found="nothing", expected="a number")
             for choice in choices:
-                self._check_numbered(choice.substring, source.shift, f"{source.where}.weight")
                 weights: list[Any] = [None] * len(inputs)
                 weights[position] = choice.in_recipe
                 yield {"match": choice.match, "weights": weights}
@@ -160,11 +173,15 @@ class Group:
     def _shared(self) -> Iterator[Data]:
         for theirs, ours in self.peer.shared.items():
             for choice in self._choices(theirs) if ours not in ("per", "normalize") else ():
-                value = _count(choice, self._place(theirs)) if ours == "max_iter" else choice.in_recipe
-                yield {"match": choice.match, "parameters": {ours: value}}
+                yield {"match": choice.match, "parameters": {ours: self._value(theirs, ours, choice)}}
         if self.peer.ours in ("slerp", "nearswap") and not holds_everywhere(self._choices("t")):
             message = f"{self.method} needs t for every tensor"
             raise RecipeError(message, where=self._place("t"), found="nothing", expected="a number")
+
+    def _value(self, theirs: str, ours: str, choice: Choice) -> Any:
+        if ours == "per_row":
+            return _truth(choice, self._place(theirs))
+        return _count(choice, self._place(theirs)) if ours == "max_iter" else choice.in_recipe
 
     def _flags(self) -> Data:
         """Parameters that are the same for all tensors."""
@@ -172,7 +189,9 @@ class Group:
             row_wise, flat = self._flag("nuslerp_row_wise", False), self._flag("nuslerp_flatten", True)
             return {"per": "tensor" if flat else ("column" if row_wise else "row")}
         flag = next((theirs for theirs, ours in self.peer.shared.items() if ours == "normalize"), None)
-        return {} if flag is None else {"normalize": self._flag(flag, True)}
+        # One model comes back from mergekit's multislerp as it is, whatever its weight.
+        is_alone = self.peer.ours == "multislerp" and len(self._inputs()) == 1
+        return {} if flag is None else {"normalize": self._flag(flag, True) or is_alone}
 
     def _flag(self, name: str, usual: bool) -> bool:
         choices = self._choices(name)
@@ -181,24 +200,20 @@ class Group:
         if len(choices) > 1 or not isinstance(choices[0].value, (bool, int, float)) or choices[0].substring is not None:
             message = f"{name} by tensor or layer is not supported"
             raise UnsupportedError(message, where=self._place(name), expected="true or false for all")
-        if choices[0].value not in (0, 1):
-            where = self._place(name)
-            raise RecipeError("not true or false", where=where, found=choices[0].value, expected="true or false")
-        return bool(choices[0].value)
+        return _truth(choices[0], self._place(name))
 
     def _place(self, name: str) -> str:
         return f"{self.where}.parameters.{name}".removeprefix(".")
 
     def _choices(self, name: str) -> Choices:
-        return choices_of(self.levels, name)
+        return renumbered(choices_of(self.levels, name), self.shift, self._place(name))
+
+    def _choices_of(self, source: Source, name: str) -> Choices:
+        """What holds for one input's tensors, by their names there."""
+        return renumbered(choices_of(self._levels(source), name), -source.shift, f"{source.where}.{name}")
 
     def _levels(self, source: Source) -> Levels:
         return [(source.where, source.parameters), *self.levels]
-
-    def _check_numbered(self, substring: str | None, shift: int, where: str) -> None:
-        if shift and substring is not None and any(letter.isdigit() for letter in substring):
-            message = "a filter with a number, on layers that are numbered anew, is not supported"
-            raise UnsupportedError(message, where=where, found=substring, expected="a filter without digits")
 
     def _check_names(self, notes: list[str]) -> None:
         """Refuse parameters that the method does not have, and note those that have no effect."""
@@ -223,6 +238,12 @@ class Group:
         return self.peer.base in ("needed", "delta") and source.reference == self.base
 
 
+def _truth(choice: Choice, where: str) -> bool:
+    if choice.value not in (0, 1):
+        raise RecipeError("not true or false", where=where, found=choice.value, expected="true or false")
+    return bool(choice.value)
+
+
 def _count(choice: Choice, where: str) -> int:
     value = choice.value
     if isinstance(value, tuple) or (isinstance(value, float) and not value.is_integer()):
@@ -238,6 +259,8 @@ def _with_widths(rules: list[Data]) -> list[Data]:
     """DELLA's rules with epsilon as it is meant here: the whole width, where mergekit's reaches to either side."""
     others = [rule for rule in rules if "epsilon" not in rule["parameters"]]
     widths = [rule for rule in rules if "epsilon" in rule["parameters"]]
+    if all(rule["parameters"].get("density", 1) == 1 for rule in others):
+        return others  # nothing is dropped, whatever the width
     doubled = [{**rule, "parameters": {"epsilon": _doubled(rule["parameters"]["epsilon"])}} for rule in widths]
     return [*others, *doubled, {"match": "*", "parameters": {"epsilon": 2 * USUAL_EPSILON}}]
 

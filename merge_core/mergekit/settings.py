@@ -22,8 +22,10 @@ class Choice:
 
     @property
     def in_recipe(self) -> Any:
-        """The value as a recipe has it."""
-        return {"gradient": list(self.value)} if isinstance(self.value, tuple) else self.value
+        """The value as a recipe has it: a number, as which mergekit takes true and false too."""
+        if isinstance(self.value, tuple):
+            return {"gradient": list(self.value)}
+        return int(self.value) if isinstance(self.value, bool) else self.value
 
 
 Choices = tuple[Choice, ...]
@@ -34,7 +36,7 @@ def choices_of(levels: list[tuple[str, Parameters]], name: str) -> Choices:
     """The choices for parameter `name`, highest precedence first, up to the first that holds for every tensor."""
     found: list[Choice] = []
     for where, parameters in levels:
-        if parameters.get(name) is not None:
+        if name in parameters:
             found += _choices(parameters[name], f"{where}.{name}")
     for position, choice in enumerate(found):
         if choice.substring is None:
@@ -80,6 +82,8 @@ def _value(setting: Any, where: str) -> Plain | tuple[float, ...]:
 def _scalar(value: Any, where: str) -> Plain:
     """YAML 1.1 reads 1e-5, without a point, as text; mergekit's types read it back as a number."""
     if isinstance(value, str):
+        if value.lower() in ("true", "false"):
+            return value.lower() == "true"
         try:
             return float(value)
         except ValueError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from merge_core.errors import RecipeError, UnsupportedError, nearest
@@ -73,11 +74,17 @@ def _models(document: Document, models: list[InputModel], levels: Levels, where:
 
 
 def _slices(document: Document, slices: list[OutputSlice], levels: Levels, notes: list[str]) -> Data:
-    parts = [_slice(document, entry, levels, f"slices[{at}]", notes) for at, entry in enumerate(slices)]
+    lengths = [stop - start for start, stop in (entry.sources[0].layer_range for entry in slices)]
+    firsts = accumulate(lengths, initial=0)
+    parts = [
+        _slice(document, entry, levels, f"slices[{at}]", first, notes)
+        for at, (entry, first) in enumerate(zip(slices, firsts, strict=False))
+    ]
     return {"method": "passthrough", "ingredients": [{"source": {"stack": parts}}]}
 
 
-def _slice(document: Document, entry: OutputSlice, levels: Levels, where: str, notes: list[str]) -> Data:
+def _slice(document: Document, entry: OutputSlice, levels: Levels, where: str, at: int, notes: list[str]) -> Data:
+    """The slice whose first layer is the output's layer `at`."""
     base = entry.base_model or document.base_model
     peer = _peer(document)
     lengths = {source.layer_range[1] - source.layer_range[0] for source in entry.sources}
@@ -96,7 +103,7 @@ def _slice(document: Document, entry: OutputSlice, levels: Levels, where: str, n
     start, stop = entry.sources[first].layer_range
     sources = tuple(_sliced(source, start, f"{where}.sources[{at}]") for at, source in enumerate(entry.sources))
     own = [(f"{where}.parameters", entry.parameters or {})]
-    group = Group(document.merge_method, peer, sources, base, [*own, *levels], where)
+    group = Group(document.merge_method, peer, sources, base, [*own, *levels], where, start - at)
     return {"source": _simplest(group.recipe(notes)), "layers": [start, stop]}
 
 

@@ -45,7 +45,63 @@ def models(*pairs):
 THREE = models(("a", {"weight": 0.6}), ("b", {"weight": 0.4}), ("c", {"weight": 0.3}))
 PAIR = models(("a", {}), ("b", {}))
 ENDS = {"density": [0, 0, 1, 1]}
+
+
+def shifted(method, parameters, *sources, base="base"):
+    """Two layers of the output, made of other layers of each model."""
+    entries = [{"model": name, "layer_range": layers, "parameters": said} for name, layers, said in sources]
+    return {"merge_method": method, "base_model": base, "slices": [{"sources": entries}], "parameters": parameters}
+
+
+LAST, FIRST = [2, 4], [0, 2]
 CASES = {
+    "shifted_adapter": shifted(
+        "task_arithmetic", {}, ("base", FIRST, {}), ("base+lora-p", LAST, {"weight": 1}), ("a", LAST, {"weight": 0.5})
+    ),
+    "shifted_densities": shifted(
+        "ties", {"weight": 1}, ("base", FIRST, {}), ("a", LAST, {"density": 0.5}), ("b", FIRST, {"density": 0.7})
+    ),
+    "filtered_density": shifted(
+        "ties", {"weight": 1, "density": [{"filter": "layers.2.", "value": 0.2}, {"value": 1}]},
+        ("base", FIRST, {}), ("a", LAST, {}), ("b", FIRST, {}),
+    ),
+    "filtered_weight": shifted(
+        "linear", {"weight": [{"filter": "layers.3.mlp", "value": 2}, {"value": 1}]}, ("a", LAST, {}), ("b", [1, 3], {}),
+        base=None,
+    ),
+    "filtered_t": shifted(
+        "slerp", {"t": [{"filter": "layers.0.", "value": 1}, {"value": 0.25}]}, ("base", LAST, {}), ("a", LAST, {})
+    ),
+    "filtered_lambda": shifted(
+        "task_arithmetic", {"lambda": [{"filter": "layers.1.", "value": 2}, {"value": 0.5}], "weight": 1},
+        ("base", LAST, {}), ("a", LAST, {}), ("b", [1, 3], {}),
+    ),
+    "base_alone": {"merge_method": "dare_ties", **BASE, "models": models(("base", {})), "parameters": {"density": 0.5}},
+    "base_layers_alone": {
+        "merge_method": "ties", **BASE, "parameters": {"weight": 1},
+        "slices": [
+            {"sources": [{"model": "base", "layer_range": FIRST}, {"model": "a", "layer_range": [1, 3]}]},
+            {"sources": [{"model": "base", "layer_range": LAST}]},
+            {"sources": [{"model": "base", "layer_range": FIRST}, {"model": "b", "layer_range": FIRST}]},
+        ],
+    },
+    "multislerp_alone": {
+        "merge_method": "multislerp", "models": models(("a", {"weight": 2})),
+        "parameters": {"normalize_weights": False},
+    },
+    "della_whole_wide": {
+        "merge_method": "della", **BASE, "models": THREE, "parameters": {"density": 1, "epsilon": 0.9},
+    },
+    "flags": {
+        "merge_method": "linear", "parameters": {"normalize": "false"},
+        "slices": [{"sources": [
+            {"model": "a", "layer_range": ["0", "2"], "parameters": {"weight": True}},
+            {"model": "b", "layer_range": [2.0, 4.0], "parameters": {"weight": 2}},
+        ]}],
+    },
+    "flag_as_number": {
+        "merge_method": "model_stock", **BASE, "models": models(("a", {}), ("b", {})), "parameters": {"filter_wise": 1},
+    },
     **{
         f"{method}_ends": {"merge_method": method, **BASE, "models": THREE, "parameters": ENDS}
         for method in ("dare_linear", "dare_ties", "della", "della_linear", "ties", "breadcrumbs", "breadcrumbs_ties")

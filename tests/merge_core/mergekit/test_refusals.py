@@ -50,6 +50,8 @@ BAD = [
     (TIES, WEIGHT, [{"filter": "mlp", "value": 1}], "models[0].parameters.weight", "no filter"),
     (TIES, WEIGHT, [{"filer": "mlp", "value": 1}], "models[0].parameters.weight[0]", "filter"),
     (TIES, ("models", 0, "parameters"), {}, "models[0].parameters.weight", "has no weight"),
+    (TIES, WEIGHT, None, "models[0].parameters.weight", "a number"),
+    (TIES, ("parameters", "density"), None, "parameters.density", "a number"),
     (TIES, ("merge_method",), "tise", "merge_method", "'ties'"),
     (TIES, ("merge_method",), 3, "merge_method", "a valid string"),
     (TIES, ("base_model",), None, "base_model", "needs a base"),
@@ -226,3 +228,22 @@ def _refusal(config: object) -> InputError | None:
 def _places(value: Any) -> list[tuple[Any, ...]]:
     steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [place for step, inner in steps for place in [(step,), *((step, *rest) for rest in _places(inner))]]
+
+
+@pytest.mark.parametrize("substring", ["layers.3", "3.mlp"])
+def test_a_filter_with_a_part_of_a_number_is_refused_where_layers_are_numbered_anew(substring: str) -> None:
+    config = _changed(SLICES, ("slices", 0, "sources", 0, "layer_range"), [2, 4])
+    config = _changed(config, ("slices", 0, "sources", 1, "layer_range"), [2, 4])
+    config["parameters"]["t"] = [{"filter": substring, "value": 1}, {"value": 0}]
+    with pytest.raises(UnsupportedError, match="a part of a name that may be a layer's") as refused:
+        read_yaml(yaml.safe_dump(config).encode())
+    assert str(refused.value.where).endswith("parameters.t")
+
+
+@pytest.mark.parametrize("method", ["model_stock", "nearswap", "arcee_fusion", "nuslerp", "multislerp"])
+def test_a_base_alone_is_refused_by_methods_that_need_another_model(method: str) -> None:
+    parameters = {"t": 0.5} if method == "nearswap" else {}
+    config = {"merge_method": method, "base_model": "base", "models": [{"model": "base"}], "parameters": parameters}
+    with pytest.raises(RecipeError, match="needs a model beside its base") as refused:
+        translate(config)
+    assert (refused.value.where, refused.value.found) == ("models", "'base' alone")
