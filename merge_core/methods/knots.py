@@ -56,6 +56,9 @@ class Knots(SpectralMethod):
         wide = count * n
         return svd_bytes(m, wide) + 8 * (m * wide + 3 * min(m, wide) * wide + m * n) + self.inner.survey_bytes(count)
 
+    def takes_as_it_is(self, weights: Weights) -> bool:
+        return len(weights) == 1 and self.density == 1 and float(weights[0]) == 1
+
     def merge_matrices(self, tasks: Tasks, chunk: Chunk) -> Doubles:
         m, n = tasks.shape
         # The weights come in where the C_t are merged.
@@ -64,8 +67,9 @@ class Knots(SpectralMethod):
         rank = int(np.count_nonzero(sigma > LEAST))
         if rank == 0:
             return np.zeros((m, n))
-        parts = (sigma[:rank, None] * vt[:rank]).reshape(rank, len(tasks), n).transpose(1, 0, 2)
-        inner = _shaped(parts, chunk)
+        parts = (sigma[:rank, None] * vt[:rank]).reshape(rank, len(tasks), n).transpose(1, 2, 0)
+        parts[~tasks.rows.any(axis=1)] = 0  # of a column of zeros the SVD leaves noise, which would have votes
+        inner = _shaped(parts.transpose(0, 2, 1), chunk)
         merged: Doubles = u[:, :rank] @ merge_whole(self.inner, inner, tasks.weights).reshape(rank, n)
         return merged
 

@@ -61,10 +61,10 @@ class Sce(Method):
     Selected are the ⌈select_topk·n⌉ elements of a tensor with the largest variance over the ingredients (compared
     as float32 standard deviations; equal ones: lower index wins); elsewhere τ̂ = 0. s_t is proportional to Σ τ̂_t²,
     the shares of a tensor adding up to 1. Elements whose sum is zero stay as in the base, as do all with
-    `select_topk` 0. Ingredients have no weights; one comes back as it is. mergekit takes ⌊select_topk·m⌋ of the m
-    elements whose variance is not zero, calls a sum of zero positive, and gives equal shares where the mean squares
-    add up to less than 1e-6, which small fine-tunes do. Convention `mergekit` follows it in the first two. Wan et al.,
-    "FuseChat", 2024, https://arxiv.org/abs/2408.07990, section 3.2.
+    `select_topk` 0. Ingredients have no weights; one comes back as it is, if not by `select_topk` 0. mergekit takes
+    ⌊select_topk·m⌋ of the m elements whose variance is not zero, calls a sum of zero positive, and gives equal shares
+    where the mean squares add up to less than 1e-6, which small fine-tunes do. Convention `mergekit` follows it in the
+    first two. Wan et al., "FuseChat", 2024, https://arxiv.org/abs/2408.07990, section 3.2.
     """
 
     name: Literal["sce"] = "sce"
@@ -108,7 +108,9 @@ class Sce(Method):
             return _with_sums(state or Selection(), total.values, len(weights), over.tensor)
         follows_mergekit = self.convention == "mergekit" and round_ == thresholds.GUESS
         unchanged = int(total.values[0, 0]) if follows_mergekit else None
-        ranks = [np.array([self._selected(over.size, unchanged)])]
+        # One input does not vary, and comes back whole.
+        is_alone = len(weights) == 1 and self.convention == "stockpot" and self.select_topk > 0
+        ranks = [np.array([over.size if is_alone else self._selected(over.size, unchanged)])]
         searches = None if state is None else state.searches
         return Selection(thresholds.conclude(round_, total, over, searches, ranks))
 

@@ -100,6 +100,10 @@ class SpectralMethod(Method):
     def merge_matrices(self, tasks: Tasks, chunk: Chunk) -> Doubles:
         """The merged delta, float64 [m, n], of one or more matrices that are not empty."""
 
+    def takes_as_it_is(self, weights: Weights) -> bool:
+        """Whether w τ of one input is the result: not computed, it is that to the bit."""
+        return False
+
     def narrowest(self, count: int) -> int:
         """The fewest rows and columns that a matrix of `count` tasks needs in order not to count as a vector."""
         return 1
@@ -114,7 +118,7 @@ class SpectralMethod(Method):
     def merge(self, chunk: Chunk, weights: Weights, state: State) -> Rows:
         refuse_infinite_rows(chunk.rows, chunk.tensor)
         count = len(weights)
-        if not self._is_matrix(chunk.shape, count):
+        if not self._is_matrix(chunk.shape, count) or self.takes_as_it_is(weights):
             return weighted_sum(chunk.rows, (weights / np.float64(count)).astype(np.float32))
         with decomposing(chunk.tensor, self.title()):
             merged = self.merge_matrices(Tasks(chunk.rows.reshape(count, *chunk.shape), weights), chunk)

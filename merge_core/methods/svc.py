@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from merge_core.methods.contract import Chunk
+from merge_core.methods.contract import Chunk, Weights
 from merge_core.methods.spectral import Doubles, SpectralMethod, Tasks, svd_bytes, thin_svd
 from merge_core.methods.swudi import Swudi
 from merge_core.methods.tsv_m import TsvM
@@ -36,6 +36,9 @@ class Svc(SpectralMethod):
     def matrix_bytes(self, m: int, n: int, count: int) -> int:
         inner = MERGES[self.of].matrix_bytes(m, n, count) if self.of in MERGES else 0
         return max(inner, svd_bytes(m, n) + 8 * 3 * min(m, n) * n) + 8 * 3 * m * n
+
+    def takes_as_it_is(self, weights: Weights) -> bool:
+        return len(weights) == 1
 
     def merge_matrices(self, tasks: Tasks, chunk: Chunk) -> Doubles:
         found = thin_svd(MERGES[self.of].merge_matrices(tasks, chunk) if self.of in MERGES else tasks.total())

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from merge_core.methods.contract import Chunk
+from merge_core.methods.contract import Chunk, Weights
 from merge_core.methods.spectral import Doubles, SpectralMethod, Tasks, svd_bytes
 from merge_core.methods.thresholds import at_least
 
@@ -36,6 +36,9 @@ class Swudi(SpectralMethod):
         directions = min(tall, n)
         eigen = 8 * 6 * n * n if n <= tall else svd_bytes(tall, n) + 8 * tall * n
         return eigen + 8 * (3 * m * n + 4 * m * directions + 2 * n * directions)
+
+    def takes_as_it_is(self, weights: Weights) -> bool:
+        return len(weights) == 1
 
     def merge_matrices(self, tasks: Tasks, chunk: Chunk) -> Doubles:
         scales = [_inverse(float(np.vdot(task, task))) for task in tasks]

@@ -47,7 +47,7 @@ Scope = Literal["tensor", "model"]
 def at_least(share: float, size: int) -> int:
     """⌈share · size⌉, at most `size`."""
     # The product is rounded first: 0.07 · 100 is 7.000000000000001 in binary and means 7.
-    return min(ceil(round(share * size, 6)), size)
+    return min(max(ceil(round(share * size, 6)), int(share * size > 0)), size)
 
 
 def at_most(share: float, size: int) -> int:

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from merge_core.methods.contract import Chunk
+from merge_core.methods.contract import Chunk, Weights
 from merge_core.methods.spectral import Doubles, SpectralMethod, Svd, Tasks, polar, svd_bytes, thin_svd
 
 
@@ -22,6 +22,9 @@ class TsvM(SpectralMethod):
     name: Literal["tsv_m"] = "tsv_m"
     formula: ClassVar[str] = "W₀ + λ U⊥ diag(S) V⊥ᵀ, the top min(m, n)/T of each SVD of w_t τ_t, orthogonalised"
     source: ClassVar[str] = "Gargiulo et al. 2025, Task Singular Vectors, https://arxiv.org/abs/2412.00081"
+
+    def takes_as_it_is(self, weights: Weights) -> bool:
+        return len(weights) == 1
 
     def narrowest(self, count: int) -> int:
         return count

@@ -8,7 +8,17 @@ from tests.merge_core.methods.spectra import is_near, merged_delta, random_delta
 @pytest.mark.parametrize("merge_by", ["ties", "dare_ties", "dare_linear", "task_arithmetic"])
 def test_one_input_at_density_1_comes_back(merge_by):
     for delta in random_deltas(1, 8, 5) + random_deltas(1, 20, 30, rank=2):
-        assert is_near(merged_delta(Knots(merge_by=merge_by), delta), delta)
+        assert torch.equal(merged_delta(Knots(merge_by=merge_by), delta), delta)
+
+
+@pytest.mark.parametrize("density", [1.0, 0.4])
+def test_zeros_have_no_votes(density):
+    first, second = random_deltas(2, 20, 12)
+    first[:, :4] = second[:, 4:8] = 0
+    beside_nothing = merged_delta(Knots(density=density), first, torch.zeros(20, 12), second)
+    assert is_near(beside_nothing, merged_delta(Knots(density=density), first, second))
+    if density == 1:
+        assert is_near(beside_nothing[:, :8], (first + second)[:, :8])
 
 
 def test_task_arithmetic_in_the_common_basis_is_task_arithmetic():

@@ -46,6 +46,8 @@ def test_the_order_of_inputs_does_not_matter():
 def test_one_input_equal_inputs_and_zeros_come_back():
     values = torch.randn(30)
     assert torch.equal(sce(values), values)
+    assert torch.equal(sce(values, select_topk=0.3), values)
+    assert not sce(values, select_topk=0.0).any()
     assert torch.equal(sce(values, values), values)
     assert torch.equal(sce(torch.zeros(4), torch.zeros(4)), torch.zeros(4))
     assert relative_rms(sce(values, torch.zeros(30)), values) < 1e-7

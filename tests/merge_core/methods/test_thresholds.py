@@ -127,3 +127,9 @@ def test_a_spread_beyond_float32_is_refused_whether_or_not_it_is_sampled(
     models = {"base": {"w": torch.zeros(SIZE)}, "m1": {"w": first}, "m2": {"w": -first}}
     with pytest.raises(FileError, match="tensor 'w'"):
         merged(models, mix("m1", "m2", base="base", method=METHODS[9]))
+
+
+def test_a_share_that_is_not_zero_is_of_one_entry_or_more() -> None:
+    assert [thresholds.at_least(share, 4) for share in (0.0, 1e-300, 1e-7, 0.25, 0.26, 1.0)] == [0, 1, 1, 1, 2, 4]
+    assert thresholds.at_least(0.07, 100) == 7
+    assert thresholds.at_least(0.5, 0) == 0
