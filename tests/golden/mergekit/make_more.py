@@ -66,8 +66,8 @@ CASES = {
         ("base", FIRST, {}), ("a", LAST, {}), ("b", FIRST, {}),
     ),
     "filtered_weight": shifted(
-        "linear", {"weight": [{"filter": "layers.3.mlp", "value": 2}, {"value": 1}]}, ("a", LAST, {}), ("b", [1, 3], {}),
-        base=None,
+        "linear", {"weight": [{"filter": "layers.3.mlp", "value": 2}, {"value": 1}]},
+        ("a", LAST, {}), ("b", [1, 3], {}), base=None,
     ),
     "filtered_t": shifted(
         "slerp", {"t": [{"filter": "layers.0.", "value": 1}, {"value": 0.25}]}, ("base", LAST, {}), ("a", LAST, {})
