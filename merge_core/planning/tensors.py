@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from merge_core.deltas import Absent, Delta, Gathered, Replacement
+from merge_core.deltas import Absent, Composite, Delta, Gathered, Replacement
 from merge_core.errors import RecipeError, nearest
 from merge_core.methods.linear import Linear
 from merge_core.methods.merged_factors import MergedFactors
@@ -158,8 +158,12 @@ class TensorPlanner:
     def _plan_newcomer(self, name: str) -> TensorPlan | None:
         owners = [position for position, entry in enumerate(self.inputs) if name in entry.deltas]
         take = self.rules.take(name)
+        if take == "base":
+            return None
+        for position in owners if take is None else {take}.intersection(owners):
+            _check_stands_alone(name, self.inputs[position])
         if take is not None:
-            return None if take == "base" else self._take(name, take)
+            return self._take(name, take)
         if len(owners) == 1:
             self.notes.append(f"tensor '{name}' is only in {self.inputs[owners[0]].label}: kept as it is there")
             return self._take(name, owners[0])
@@ -244,6 +248,16 @@ class TensorPlanner:
                 expected="dtype: same",
             )
         return Merge(spec, Linear(), (1.0,), 1.0, self.recipe.seed, None, (Replacement(plan.stored),))
+
+
+def _check_stands_alone(name: str, entry: Input) -> None:
+    """Raise RecipeError for a delta of a tensor that the base lacks: there is nothing to put it on."""
+    delta = entry.deltas[name]
+    if not isinstance(delta, (Replacement, Gathered, Composite, Merge)):
+        message = "the base has no such tensor to put a delta on"
+        found = f"a {delta.kind} delta in {entry.label}"
+        expected = f"a tensor of the base, or a rule in `tensors` such as {{match: '{name}', take: base}}"
+        raise RecipeError(message, where=f"tensor '{name}'", found=found, expected=expected)
 
 
 def _check_mergeable(spec: TensorSpec, holder: str) -> None:

@@ -274,7 +274,7 @@ def ingredients(method: type[Method], depth: int) -> st.SearchStrategy[dict[str,
     sources: st.SearchStrategy[Any] = st.sampled_from(SOURCES if method.complete_inputs else ["lora", "lora2"])
     if depth and method.complete_inputs:
         sources = rarely(st.one_of(recipes(depth=depth - 1), stacks()), sources, 6)
-    shift = rarely(st.just(1), st.just(0), 20)
+    shift = rarely(st.sampled_from([1, -1]), st.just(0), 8)
     return st.fixed_dictionaries({"source": sources}, optional={"weight": weights_of(method), "layer_shift": shift})
 
 

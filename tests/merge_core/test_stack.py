@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors.torch import save_file
 
 from merge_core.errors import RecipeError, StockpotError
 from merge_core.execute import execute
+from merge_core.formats.patch import METADATA, patch_metadata
 from merge_core.recipe import Recipe
-from tests.merge_core.building import built, mix, planned, write_model
+from tests.merge_core.building import built, mix, planned, write_adapter, write_model
 
 KINDS = ["full_attention", "sliding_attention"]
 
@@ -133,3 +135,36 @@ def test_transformers_loads_a_stack_with_every_tensor(tmp_path: Path) -> None:
     assert loaded.config.num_hidden_layers == 4
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
+
+
+def _deltas(folder: Path, kind: str) -> str:
+    """A delta of layer 3 of the model 'a', low-rank or as a patch."""
+    if kind == "patch":
+        folder.mkdir()
+        name = "model.layers.3.mlp.weight"
+        tensors = {f"{name}.indices": torch.tensor([1], dtype=torch.int32), f"{name}.values": torch.tensor([0.5])}
+        save_file(tensors, folder / "patch.safetensors", metadata={METADATA: patch_metadata({name: (2, 2)})})
+        return folder.name
+    return write_adapter(folder, {"model.layers.3.mlp": (torch.ones(1, 2), torch.ones(2, 1))})
+
+
+@pytest.mark.parametrize("kind", ["lora", "patch"])
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_delta_that_is_shifted_past_the_last_layer_is_refused(root: Path, kind: str, is_nested: bool) -> None:
+    source = _deltas(root / kind, kind)
+    recipe: dict[str, object] = {"base": "a", "method": "task_arithmetic"}
+    recipe["ingredients"] = [{"source": source, "layer_shift": -1}]
+    outer = {"method": "linear", "ingredients": [{"source": recipe}]} if is_nested else recipe
+    message = rf"tensor 'model\.layers\.4\.mlp\.weight': the base has no such tensor.*delta in '{kind}'.*take: base\}}"
+    with pytest.raises(RecipeError, match=message):
+        planned(root, outer)
+    with pytest.raises(RecipeError, match=message):
+        planned(root, recipe | {"tensors": [{"match": "*", "take": 0}]})
+    left_out = built(root, recipe | {"tensors": [{"match": "*.layers.4.*", "take": "base"}]})
+    assert _layers(left_out) == [100, 101, 102, 103]
+
+
+def test_two_deltas_that_are_shifted_past_the_last_layer_are_refused(root: Path) -> None:
+    ingredients = [{"source": _deltas(root / name, "lora"), "layer_shift": -1} for name in ("one", "two")]
+    with pytest.raises(RecipeError, match="no such tensor to put a delta on; found a low_rank delta in 'one'"):
+        planned(root, {"base": "a", "method": "task_arithmetic", "ingredients": ingredients})
