@@ -95,9 +95,11 @@ def _siblings(recipe: type["Recipe"], location: tuple[int | str, ...]) -> list[s
     """The fields that would have been known where the unknown one stands."""
     model: type[BaseModel] = recipe
     for part, before in zip(location[:-1], (None, *location), strict=False):
-        if before == "method":
+        # A parameter of a rule may be called so too, and no tag follows it.
+        is_field = before in model.model_fields
+        if is_field and before == "method":
             model = next(method for method in METHODS if method.title() == part)
-        elif before in ("source", "base"):
+        elif is_field and before in ("source", "base") and part in recipe.forms():
             model = recipe.forms()[str(part)]
         elif isinstance(part, str) and part in model.model_fields and part not in ("method", "source", "base"):
             model = next(_models_in(model.model_fields[part].annotation), model)

@@ -197,6 +197,15 @@ REFUSED: dict[str, tuple[object, str, str, str]] = {
         "'source'",
     ),
     "a misspelt field of a rule": (simple(tensors=[{"mach": "*"}]), "tensors[0].mach", "'mach'", "one of 'match'"),
+    **{
+        f"fields where a rule's {name} is a parameter": (
+            simple(tensors=[{"match": "*", "parameters": {name: {"name": "ties"}}}]),
+            f"tensors[0].parameters.{name}.name",
+            "'name'",
+            "one of 'gradient'",
+        )
+        for name in ("method", "source", "base")
+    },
     "a misspelt field of the output": (simple(output={"knd": "x"}), "output.knd", "'knd'", "one of 'kind'"),
     "a misspelt field deep inside": (
         simple(ingredients=[{"source": simple(method=TIES | {"aggregat": "sum"})}]),
