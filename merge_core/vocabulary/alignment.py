@@ -102,6 +102,9 @@ def align_vocabularies(recipe: Recipe, opened: Opened) -> Alignment | None:
         raise RecipeError("a vocabulary is of a whole model", where="output.kind", found=found, expected=expected)
     models = list(_full_models(recipe, opened))
     base = wish.base or recipe.base_name
+    if not models and base is None:
+        message, expected = "tokens are those of full models", "a base, or a full checkpoint among the ingredients"
+        raise RecipeError(message, where="tokenizer", found="adapters and deltas only", expected=expected)
     known = _known(dict.fromkeys([*([base] if base else []), *models, *_asked(wish)]), opened)
     result = _result(wish, base or models[0], models, known, opened)
     _check_nested(recipe, known)

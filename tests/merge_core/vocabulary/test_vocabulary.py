@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from merge_core.deltas import Gathered
-from merge_core.errors import InputError, StockpotError
+from merge_core.errors import InputError, RecipeError, StockpotError
 from merge_core.execute import execute
 from merge_core.planning.tensors import Merge
 from tests.merge_core.building import built, file_hashes, loaded, mix, planned, write_adapter
@@ -301,3 +301,15 @@ def test_an_inner_recipe_with_other_tokens_of_its_own_is_refused(root: Path) -> 
     assert refused.value.where == "ingredients[0].source.tokenizer"
     alike = {"method": "linear", "ingredients": [{"source": _linear("p", "same")}], "tokenizer": {}}
     assert planned(root, alike)
+
+
+@pytest.mark.parametrize("source", ["union", "base", "p"])
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_adapters_without_any_model_have_no_tokens(root: Path, source: str, is_nested: bool) -> None:
+    write_adapter(root / "adapter", {"model.layers.0.mlp": (torch.ones(1, 3), torch.ones(3, 1))})
+    adapters = mix("adapter", method="task_arithmetic")
+    inside = {"method": "task_arithmetic", "ingredients": [{"source": adapters}]} if is_nested else adapters
+    with pytest.raises(RecipeError, match=r"^tokenizer: .*found adapters and deltas only; expected a base"):
+        planned(root, inside | {"tokenizer": {"source": source}})
+    with pytest.raises(RecipeError):
+        planned(root, adapters | {"tokenizer": {"source": source, "base": "p"}})
