@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
@@ -59,6 +60,12 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         return _without_repeats(self.construct_pairs(node, deep=True))
+
+
+# YAML 1.2, section 10.3.2; by YAML 1.1 the text `1e-4` is no number, as it has no dot and `1.5e3` has no sign.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
 
 
 class SharingLoader(_StrictLoader):

@@ -1,0 +1,39 @@
+"""Numbers in YAML are those of YAML 1.2, and nothing that is quoted is a number."""
+
+import math
+
+import pytest
+import yaml
+
+from merge_core.documents import SharingLoader, parse_yaml, parse_yaml_documents
+from merge_core.errors import MalformedError
+from merge_core.recipe import Recipe
+
+NUMBERS = {"1e-4": 1e-4, "1E5": 1e5, "1.5e3": 1500.0, "-2e+3": -2000.0, "+.5e1": 5.0, "5.e2": 500.0, "1.5e-3": 0.0015}
+TEXTS = ["e5", "12e", "1e5x", "1e-", "1_0e3", "0x1e5g", ".e3", "1e5 b", "--1e5", "team/1e5"]
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+@pytest.mark.parametrize("loader", [None, SharingLoader])
+def test_a_number_with_an_exponent_is_a_number(text: str, loader: type[yaml.SafeLoader] | None) -> None:
+    [found] = parse_yaml_documents(f"[{text}, '{text}', \"{text}\", {text}]".encode(), loader)
+    assert found == [NUMBERS[text], text, text, NUMBERS[text]]
+    assert parse_yaml(f"t: {text}\n".encode()) == {"t": NUMBERS[text]}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_only_looks_like_a_number_stays_a_text(text: str) -> None:
+    assert parse_yaml(f"t: {text}\n".encode()) == {"t": text}
+
+
+def test_a_number_beyond_all_floats_is_refused() -> None:
+    assert math.isinf(float("1e999"))
+    with pytest.raises(MalformedError, match="finite number"):
+        parse_yaml(b"t: 1e999\n")
+
+
+def test_a_recipe_has_small_numbers_as_they_are_written() -> None:
+    raw = b"{method: {name: slerp, t: 1e-4}, ingredients: [{source: a}, {source: b, weight: 1e0}]}"
+    recipe = Recipe.parse(parse_yaml(raw))
+    assert recipe.method.model_dump()["t"] == 1e-4
+    assert recipe.ingredients[1].weight == 1.0
