@@ -2,7 +2,9 @@
 
 from merge_core.errors import InputError
 
-UNITS = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "b": 1}
+BINARY = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+DECIMAL = {"kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4}
+UNITS = {**BINARY, **DECIMAL, "b": 1}
 
 
 def parse_size(text: str, where: str) -> int:
@@ -14,5 +16,5 @@ def parse_size(text: str, where: str) -> int:
     except (ValueError, OverflowError):
         size = 0
     if size <= 0:
-        raise InputError("not a size", where=where, found=repr(text), expected="such as 1GiB, 512MiB or 2GB")
+        raise InputError("not a size", where=where, found=repr(text), expected="such as 1GiB, 512MiB or 2TB")
     return size
