@@ -25,6 +25,14 @@ def layer_of(name: str) -> Spot | None:
     return None if found is None else Spot(name[: found.end(1)], int(found[2]))
 
 
+def layers_of(names: Iterable[str]) -> dict[str, set[int]]:
+    """The layers that the tensors `names` are of, by the name of their stack."""
+    found: dict[str, set[int]] = {}
+    for spot in filter(None, map(layer_of, names)):
+        found.setdefault(spot.stack, set()).add(spot.index)
+    return found
+
+
 def moved(name: str, index: int) -> str:
     """The same tensor's name in layer `index`."""
     found = _LAYER.search(name)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from merge_core.deltas import Absent, Composite, Delta, Gathered, Replacement
 from merge_core.errors import RecipeError, nearest
+from merge_core.layers import layer_of, layers_of
 from merge_core.methods.linear import Linear
 from merge_core.methods.merged_factors import MergedFactors
 from merge_core.planning.approximation import approximation_notes
@@ -28,6 +29,7 @@ class TensorPlanner:
         self.inputs = inputs
         self.rules = Rules(recipe, base if base is not None else inputs[0].deltas)
         self.notes: list[str] = []
+        self._layers = layers_of(base if base is not None else inputs[0].deltas)
         self._approximate: dict[str, MergedFactors] = {}
 
     def plan(self) -> dict[str, TensorPlan]:
@@ -164,6 +166,7 @@ class TensorPlanner:
             _check_stands_alone(name, self.inputs[position])
         if take is not None:
             return self._take(name, take)
+        self._check_layer(name, owners[0])
         if len(owners) == 1:
             self.notes.append(f"tensor '{name}' is only in {self.inputs[owners[0]].label}: kept as it is there")
             return self._take(name, owners[0])
@@ -174,6 +177,19 @@ class TensorPlanner:
         found = " and ".join(self.inputs[position].label for position in owners)
         message = f"{self._frame_label()} lacks a tensor that several ingredients have"
         raise RecipeError(message, where=f"tensor '{name}'", found=found, expected=self._hint(name, owners[0]))
+
+    def _check_layer(self, name: str, owner: int) -> None:
+        """Raise RecipeError for a tensor of a layer that the config, which is the frame's, does not count."""
+        spot = layer_of(name)
+        if spot is None or spot.index in self._layers.get(spot.stack, {spot.index}):
+            return
+        there = self._layers[spot.stack]
+        rule = f"a rule in `tensors` such as {{match: '{spot.stack}.{spot.index}.*', take: base}}"
+        cut = f"a stack of the layers that are meant, such as layers: [{min(there)}, {max(there) + 1}]"
+        found = f"layer {spot.index} in {self.inputs[owner].label}"
+        expected = f"layers {min(there)} to {max(there)} as there, or {cut if self.base is None else rule}"
+        message = f"{self._frame_label()} has no such layer"
+        raise RecipeError(message, where=f"tensor '{name}'", found=found, expected=expected)
 
     def _take(self, name: str, take: str | int) -> TensorPlan:
         """The tensor as the base or one ingredient has it."""

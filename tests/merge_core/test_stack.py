@@ -168,3 +168,35 @@ def test_two_deltas_that_are_shifted_past_the_last_layer_are_refused(root: Path)
     ingredients = [{"source": _deltas(root / name, "lora"), "layer_shift": -1} for name in ("one", "two")]
     with pytest.raises(RecipeError, match="no such tensor to put a delta on; found a low_rank delta in 'one'"):
         planned(root, {"base": "a", "method": "task_arithmetic", "ingredients": ingredients})
+
+
+@pytest.mark.parametrize("base", ["a", None])
+@pytest.mark.parametrize("count", [1, 2])
+def test_layers_beyond_those_that_the_config_counts_are_refused(root: Path, base: str | None, count: int) -> None:
+    _model(root / "c", 6, 300.0)
+    recipe = {"method": "linear", "base": base, **mix(*["a", "b", "c"][: count + 1])}
+    frame = "the base 'a'" if base else "'a'"
+    with pytest.raises(RecipeError, match=rf"'model\.layers\.4\.mlp\.weight': {frame} has no such layer") as refused:
+        planned(root, recipe)
+    rule = "a rule in `tensors` such as {match: 'model.layers.4.*', take: base}"
+    hint = rule if base else "a stack of the layers that are meant, such as layers: [0, 4]"
+    assert refused.value.found == "layer 4 in 'b'"
+    assert refused.value.expected == f"layers 0 to 3 as there, or {hint}"
+    kept = planned(root, recipe | {"tensors": [{"match": "model.layers.[45].*", "take": 1}]})
+    assert "model.layers.5.mlp.weight" in kept.tensors
+
+
+def test_the_layers_of_a_longer_model_are_left_out_by_a_rule(root: Path) -> None:
+    recipe = mix("b", base="a", method="linear", tensors=[{"match": "model.layers.[45].*", "take": "base"}])
+    assert _layers(built(root, recipe)) == [200, 201, 202, 203]
+
+
+def test_the_layers_of_a_longer_model_are_left_out_by_a_stack(root: Path) -> None:
+    recipe = {"method": "linear", "ingredients": [{"source": "a"}, {"source": _stack(("b", 0, 4))}]}
+    assert _layers(built(root, recipe)) == [150, 151, 152, 153]
+
+
+def test_a_full_model_that_is_shifted_past_the_last_layer_is_refused(root: Path) -> None:
+    ingredients = [{"source": "a"}, {"source": "b", "layer_shift": 1}]
+    with pytest.raises(RecipeError, match="found layer 4 in 'b'; expected layers 0 to 3"):
+        planned(root, {"method": "linear", "ingredients": ingredients})
