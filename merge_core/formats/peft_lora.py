@@ -59,7 +59,8 @@ def lora_artefact(name: str, tensors: Tensors, config: LoraConfig) -> Artefact:
 def _read_added(tensors: Tensors, config: LoraConfig) -> dict[str, Delta]:
     """What the factors, and biases beside them, add to the base."""
     ups, downs = _by_module(tensors, B_KEYS), _by_module(tensors, A_KEYS)
-    check_pairs(downs, ups, WEIGHTS)
+    if config.has_factors or downs or ups:
+        check_pairs(downs, ups, WEIGHTS)
     biases, magnitudes = _by_module(tensors, BIAS_KEYS), _by_module(tensors, MAGNITUDE_KEYS)
     _check_magnitudes(downs, magnitudes, config)
     scaling = config.scaling(sorted(downs.keys() | biases.keys()))

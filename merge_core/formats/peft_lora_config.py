@@ -20,6 +20,9 @@ from merge_core.formats.peft_config import (
 from merge_core.formats.safetensors_file import read_json
 from merge_core.formats.trained_tokens import Indices
 
+NOTHING = "dummy-target-modules"
+"""What PEFT has as `target_modules` when no module has factors, as with trained copies alone."""
+
 HARMLESS = frozenset(
     """
     alpha_pattern corda_config ensure_weight_tying eva_config fan_in_fan_out init_lora_weights loftq_config lora_alpha
@@ -45,6 +48,12 @@ class LoraConfig(PeftConfig):
     rank_pattern: dict[str, Rank] | None = None
     alpha_pattern: dict[str, Alpha] | None = None
     trainable_token_indices: Indices | None = None
+    target_modules: object = None
+
+    @property
+    def has_factors(self) -> bool:
+        """False where the config says that no module has any."""
+        return self.target_modules != NOTHING
 
     def scaling(self, modules: Sequence[str]) -> dict[str, "Scaling"]:
         """Rank and scale of each module: α/r, or α/√r for rsLoRA (Kalajdzievski 2023, arXiv 2312.03732)."""

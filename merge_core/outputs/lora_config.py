@@ -4,13 +4,12 @@ import json
 import re
 from collections.abc import Collection, Mapping
 
+from merge_core.formats.peft_lora_config import NOTHING
 from merge_core.outputs.lora_modules import Held
 from merge_core.recipe import Recipe
 from merge_core.tied_head import has_head
 
 CONFIG = "adapter_config.json"
-NOTHING = "dummy-target-modules"
-"""What PEFT calls it when no module has factors."""
 
 
 def adapter_config(held: Held, recipe: Recipe, base_config: Mapping[str, object]) -> bytes:

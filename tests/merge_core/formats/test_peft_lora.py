@@ -313,3 +313,23 @@ def adapter(tmp_path: Path) -> Path:
     """A sound adapter, its base beside it."""
     save_adapter(bert, tmp_path, **QUERY_VALUE)
     return tmp_path / "adapter"
+
+
+@pytest.mark.parametrize("targets", ["dummy", ["dummy-target-modules"], ["query"], None, []])
+def test_copies_alone_are_read_only_where_the_config_says_that_no_module_has_factors(
+    targets: object, adapter: Path
+) -> None:
+    edit_tensors(adapter, lambda tensors: {"base_model.model.classifier.weight": torch.ones(2)})
+    edit_config(adapter, target_modules=targets)
+    with pytest.raises(FileError, match="no LoRA factors"):
+        read(folder_source("adapter", adapter.parent).files)
+    edit_config(adapter, target_modules="dummy-target-modules")
+    assert read(folder_source("adapter", adapter.parent).files).deltas.keys() == {"classifier.weight"}
+
+
+@pytest.mark.parametrize("name", ["lora_A.weight", "lora_B.weight", "lora_C.weight", "lora_A"])
+def test_a_part_of_factors_is_refused_where_the_config_says_that_there_are_none(name: str, adapter: Path) -> None:
+    edit_config(adapter, target_modules="dummy-target-modules")
+    edit_tensors(adapter, lambda tensors: {QUERY + name: torch.ones(4, 16)})
+    with pytest.raises(FileError, match=r"no partner|unknown meaning"):
+        read(folder_source("adapter", adapter.parent).files)

@@ -258,3 +258,15 @@ def test_a_result_that_is_the_base_is_an_adapter_without_parts(tmp_path: Path) -
     found = as_peft_merges(pretrained(tmp_path), folder)
     assert read_errors(folder) == {}
     assert all(torch.equal(found[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("changed", [["model.norm.weight"], []])
+def test_an_adapter_without_factors_is_an_ingredient_again(changed: list[str], tmp_path: Path) -> None:
+    adapters(tmp_path, llama, 1, r=2, target_modules=["q_proj"])
+    before = load_file(tmp_path / "base" / "model.safetensors")
+    write_model(tmp_path / "tuned", before | {name: before[name] + 0.5 for name in changed})
+    folder = write(tmp_path, mix("tuned", base="base", method="task_arithmetic") | lora(rank=2))
+    found = as_peft_merges(pretrained(tmp_path), folder)
+    again = built(tmp_path, mix("out", base="base", method="task_arithmetic"))
+    assert {name for name, tensor in again.items() if not torch.equal(tensor, before[name])} == set(changed)
+    assert all(torch.equal(found[name], tensor) for name, tensor in again.items())
