@@ -162,7 +162,7 @@ class TensorPlanner:
         take = self.rules.take(name)
         if take == "base":
             return None
-        for position in owners if take is None else {take}.intersection(owners):
+        for position in (one for one in owners if take in (None, one)):
             _check_stands_alone(name, self.inputs[position])
         if take is not None:
             return self._take(name, take)
