@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from app.command.merge import appearing, refuse_existing
 from app.command.output import error_share, human_size, print_json, progress_bar, warn
-from app.command.recipes import memory_option
+from app.command.output_folder import appearing, refuse_existing, refuse_loss
+from app.command.recipes import input_paths, memory_option
 from app.memory import PROCESS_BYTES, threads_within
 from merge_core.compression import describe_compression, plan_compression
 from merge_core.execute import execute
@@ -55,6 +55,7 @@ def compress(
     budget = memory_option(memory)
     output = {"density": density, "alpha": alpha, "scope": scope.value, "form": form.value}
     plan = plan_compression(source, base, output, folder_source, budget, PROCESS_BYTES)
+    refuse_loss(out, lambda: input_paths(plan.recipe.sources(), Path()))
     warn(plan.warnings)
     if base is not None and plan.recipe.base is None:
         warn(["the adapter's own tensors are compressed; its base has no say in them"])

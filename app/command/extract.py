@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from app.command.merge import appearing, refuse_existing
 from app.command.output import error_share, human_size, print_json, progress_bar, warn
-from app.command.recipes import memory_option
+from app.command.output_folder import appearing, refuse_existing, refuse_loss
+from app.command.recipes import input_paths, memory_option
 from app.memory import PROCESS_BYTES, threads_within
 from merge_core.execute import execute
 from merge_core.extraction import describe_extraction, plan_extraction
@@ -46,6 +46,7 @@ def extract(
     refuse_existing(out, overwrite)
     budget = memory_option(memory)
     plan = plan_extraction(finetuned, base, kind.value, folder_source, rank, budget, PROCESS_BYTES)
+    refuse_loss(out, lambda: input_paths(plan.recipe.sources(), Path()))
     warn(plan.warnings)
     with appearing(out, overwrite) as folder, progress_bar(f"extracting {out.name}", shown=not json) as progress:
         execute(plan, folder, threads=threads_within(plan, threads, budget), durable=fsync, on_progress=progress)

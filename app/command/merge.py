@@ -1,21 +1,17 @@
 """`stockpot merge RECIPE OUT`: build a composition on this machine, without a server."""
 
 import os
-import secrets
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.command.output import error_share, human_size, print_json, progress_bar, warn
-from app.command.recipes import memory_option, plan_file
+from app.command.output_folder import appearing, refuse_existing, refuse_loss
+from app.command.recipes import input_paths, memory_option, plan_file
 from app.command.surveys import FolderSurveys
 from app.memory import threads_within
-from merge_core.errors import ConflictError
 from merge_core.execute import execute
 from merge_core.outputs.lora_sink import read_errors
 
@@ -41,8 +37,10 @@ def merge(
     """Build RECIPE into OUT. OUT appears when it is complete, and not before."""
     started = time.monotonic()
     refuse_existing(out, overwrite)
+    refuse_loss(out, lambda: [recipe] if surveys is None else [recipe, surveys])
     budget = memory_option(memory)
     plan = plan_file(recipe, budget)
+    refuse_loss(out, lambda: input_paths(plan.recipe.sources(), recipe.parent))
     affordable = threads_within(plan, threads or os.cpu_count() or 1, budget)
     kept = None if surveys is None else FolderSurveys(surveys)
     warn(plan.warnings)
@@ -67,29 +65,3 @@ def merge(
         for name, error in (errors or {}).items():
             typer.echo(f"{error_share(error)}  {name}")
         typer.echo(f"{out}: {human_size(nbytes)} in {len(plan.shards)} file(s), {seconds:.2f} s")
-
-
-def refuse_existing(out: Path, overwrite: bool) -> None:
-    """Raise ConflictError where `out` is more than an empty folder, or a folder that may be replaced."""
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if (out.exists() or out.is_symlink()) and not (overwrite and out.is_dir()):
-        raise ConflictError(
-            "the output is there already", where=str(out), expected="a new folder, or --overwrite for a folder"
-        )
-
-
-@contextmanager
-def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder beside `out` that takes its name when the block ends well, and is removed when it does not."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = out.parent / f".{out.name}.{secrets.token_hex(4)}.partial"
-    folder.mkdir()
-    try:
-        yield folder
-        refuse_existing(out, overwrite)
-        if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,6 @@
 """A recipe file on disk, with sources that are paths."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,12 +37,23 @@ def plan_file(path: Path, memory_bytes: int | None = None) -> Plan:
     """The plan of a recipe file; a source is looked for from here, then from the recipe's folder."""
 
     def resolve(name: str) -> Source:
-        is_here = Path(name).expanduser().exists()
-        return marked(folder_source(name) if is_here else folder_source(name, path.parent))
+        return marked(folder_source(name, _folder_of(name, path.parent)))
 
     wish = read_recipe(path)
     plan = make_plan(wish.recipe, resolve, memory_bytes, PROCESS_BYTES)
     return replace(plan, warnings=(*wish.notes, *plan.warnings))
+
+
+def input_paths(sources: Iterable[str], folder: Path) -> Iterator[Path]:
+    """Where the sources of a recipe in `folder` lie, and each of their files."""
+    for name in sources:
+        relative_to = _folder_of(name, folder)
+        yield relative_to / Path(name).expanduser()
+        yield from folder_source(name, relative_to).files.values()
+
+
+def _folder_of(name: str, recipe_folder: Path) -> Path:
+    return Path() if Path(name).expanduser().exists() else recipe_folder
 
 
 def memory_option(text: str | None) -> int | None:
