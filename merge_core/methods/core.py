@@ -157,12 +157,10 @@ def enter(inputs: Sequence[LowRankLoader | None], whole: tuple[int, int], sides:
 
 def leave(core: Core, merged: Doubles) -> tuple[Rows, Rows]:
     """The factors of U · merged · Vᵀ, float32: of as few columns and rows as the smaller side of the core has."""
-    if core.vt is None:
-        up, down = core.u, merged
-    elif core.u.shape[1] <= len(core.vt):
-        up, down = core.u, merged @ core.vt
+    if core.u.shape[1] <= merged.shape[1]:
+        up, down = core.u, merged if core.vt is None else merged @ core.vt
     else:
-        up, down = core.u @ merged, core.vt
+        up, down = core.u @ merged, np.eye(merged.shape[1]) if core.vt is None else core.vt
     return np.ascontiguousarray(up, dtype=np.float32), np.ascontiguousarray(down, dtype=np.float32)
 
 

@@ -59,6 +59,23 @@ def test_peft_makes_the_checkpoint_of_an_exact_sum(
         assert torch.equal(found["lm_head.weight"], found["model.embed_tokens.weight"])
 
 
+@pytest.mark.parametrize("method", ["knots", "tsv_m", "iso_c"])
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3), (8, 2), (2, 8)])
+def test_factors_of_more_rank_than_a_matrix_has_come_out_in_its_rank(
+    method: str, shape: tuple[int, int], tmp_path: Path
+) -> None:
+    rows, columns = shape
+    generator = torch.Generator().manual_seed(0)
+    write_model(tmp_path / "base", {"layer.weight": torch.randn(shape, generator=generator)})
+    for name in ("a", "b"):
+        factors = torch.randn(2, columns, generator=generator), torch.randn(rows, 2, generator=generator)
+        write_adapter(tmp_path / name, {"layer": factors})
+    recipe = mix("a", "b", base="base", method=method)
+    write(tmp_path, recipe | lora())
+    again, wanted = built(tmp_path, mix("out", base="base", method="passthrough")), built(tmp_path, recipe)
+    assert relative_rms(again["layer.weight"], wanted["layer.weight"]) < 1e-6
+
+
 @pytest.mark.parametrize("rank", [None, 4])
 def test_convolutions_have_factors_of_their_own(rank: int | None, tmp_path: Path) -> None:
     names = adapters(tmp_path, Convolutions, 2, r=3, target_modules=["one", "two", "three", "point"], bias="all")
