@@ -53,7 +53,10 @@ def input_paths(sources: Iterable[str], folder: Path) -> Iterator[Path]:
 
 
 def _folder_of(name: str, recipe_folder: Path) -> Path:
-    return Path() if Path(name).expanduser().exists() else recipe_folder
+    try:
+        return Path() if Path(name).expanduser().exists() else recipe_folder
+    except (OSError, RuntimeError):  # no name for a file: `folder_source` says why
+        return recipe_folder
 
 
 def memory_option(text: str | None) -> int | None:
