@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,12 +70,31 @@ def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
     try:
-        yield folder
+        with _told_to_end():
+            yield folder
         refuse_existing(out, overwrite)
         with _named_failures(out):
             _put(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """SIGTERM and SIGHUP, where they would end the process at once, end the block as an exception does."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    told = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
+    ending = [number for number in told if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ending:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _beside(out: Path, ending: str) -> Path:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,3 +129,21 @@ def test_the_new_takes_the_place_of_the_old_and_nothing_else_is_left(tmp_path: P
         (folder / "new").write_text("new")
         refuse_existing(out, overwrite=True)
     assert everything(tmp_path) == {"out": None, "out/new": b"new"}
+
+
+ENDED = """
+import os, signal, sys
+from pathlib import Path
+from app.command.output_folder import appearing
+with appearing(Path(sys.argv[1]), False) as folder:
+    (folder / "begun").touch()
+    os.kill(os.getpid(), signal.Signals[sys.argv[2]])
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_process_that_is_told_to_end_leaves_nothing(name: str, code: int, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", ENDED, str(tmp_path / "out"), name]
+    done = subprocess.run(arguments, timeout=60, check=False)
+    assert (done.returncode, list(tmp_path.iterdir())) == (code, [])
