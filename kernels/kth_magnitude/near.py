@@ -5,17 +5,11 @@ from typing import Any
 import numpy as np
 
 from kernels.checks import Floats, Integers
-from kernels.compiled import compiled, uncounted
+from kernels.compiled import compiled, inlined, uncounted
 from kernels.kth_magnitude.bins import BINS, WINDOW
-from kernels.kth_magnitude.cpu import (
-    ASKED,
-    INFINITE,
-    count_marked,
-    count_top_of,
-    equal_to,
-    magnitude_bits,
-)
-from kernels.lanes import ones, reaching
+from kernels.kth_magnitude.cpu import INFINITE, count_top_of, magnitude_bits
+from kernels.kth_magnitude.tally import GROUP, tally
+from kernels.lanes import trailing_zeros
 from kernels.stored_rows import STEP, STRETCH, load_stretches
 
 SAMPLE = 64
@@ -52,22 +46,40 @@ def sample_top(table: Integers, size: int, start: int, out: Integers) -> None:
 
 
 @uncounted
-def count_near_of(row: Floats, low: Any, high: Any, counts: Integers) -> None:
-    """`low` and `high` are the bits at which the windows begin; what equals them is counted by itself."""
-    lower, upper, whole = counts[INSIDE : INSIDE + SPAN], counts[INSIDE + SPAN :], row.size // ASKED * ASKED
-    for lo in range(0, whole, ASKED):
-        from_low, from_high = reaching(row, lo, low), reaching(row, lo, high)
-        at_low, at_high = equal_to(row, lo, from_low, low), equal_to(row, lo, from_high, high)
-        after_low, above = reaching(row, lo, np.uint32(low + SPAN)), reaching(row, lo, np.uint32(high + SPAN))
-        counts[ABOVE] += ones(above)
-        counts[BETWEEN] += ones(after_low & ~from_high)
-        counts[NOT_FINITE] += ones(reaching(row, lo, INFINITE))
-        lower[0] += ones(at_low)
-        upper[0] += ones(at_high)
-        count_marked(row, lo, from_low & ~at_low & ~after_low, low, lower)
-        count_marked(row, lo, from_high & ~at_high & ~above, high, upper)
-    for i in range(whole, row.size):
+def count_near_of(row: Floats, low: Any, high: Any, marks: Any, counts: Integers) -> None:
+    """`low` and `high` are the bits at which the windows begin; what equals them is counted by itself.
+
+    `marks`, uint64, has room for one word for each 64 elements.
+    """
+    whole = row.size // GROUP
+    past_low, past_high = np.uint32(low + SPAN), np.uint32(high + SPAN)
+    above, between, at_low, at_high, largest = tally(row, marks[:whole], low, past_low, high, past_high)
+    counts[ABOVE] += above
+    counts[BETWEEN] += between
+    counts[INSIDE] += at_low
+    counts[INSIDE + SPAN] += at_high
+    if largest >= INFINITE:
+        counts[NOT_FINITE] += _infinite(row[: whole * GROUP])
+    for word in range(whole):
+        _count_inside(row, word * GROUP, marks[word], low, high, counts)
+    for i in range(whole * GROUP, row.size):
         count_one(magnitude_bits(row[i]), low, high, counts)
+
+
+@uncounted
+def _infinite(row: Floats) -> Any:
+    count = np.uint32(0)
+    for i in range(row.size):
+        count += np.uint32(magnitude_bits(row[i]) >= INFINITE)
+    return np.int64(count)
+
+
+@inlined
+def _count_inside(row: Any, lo: Any, marks: Any, low: Any, high: Any, counts: Any) -> None:
+    while marks:
+        bits = magnitude_bits(row[lo + trailing_zeros(marks)])
+        counts[INSIDE + (SPAN + bits - high if bits >= high else bits - low)] += 1
+        marks &= marks - np.uint64(1)
 
 
 @uncounted
@@ -91,21 +103,23 @@ def _add_starts(counts: Integers, times: int, edges: Integers) -> None:
 
 
 @uncounted
-def _count_block(table: Integers, lo: int, stop: int, firsts: Integers, rows: Floats, out: Integers) -> None:
+def _count_block(
+    table: Integers, lo: int, stop: int, firsts: Integers, rows: Floats, marks: Any, out: Integers
+) -> None:
     for first in range(lo, stop, STEP):
         width = min(STEP, stop - first)
         load_stretches(table, first, width, rows)
         for model in range(out.shape[0]):
             low, high = np.uint32(firsts[model, 0] << 15), np.uint32(firsts[model, 1] << 15)
-            count_near_of(rows[model, :width], low, high, out[model])
+            count_near_of(rows[model, :width], low, high, marks, out[model])
 
 
 @compiled
 def count_near(table: Integers, size: int, firsts: Integers, block: int, out: Integers, edges: Integers) -> None:
     """`block` is a multiple of STEP; what it adds to the counts are its `edges`."""
-    rows = np.empty((out.shape[0] + 1, STEP), np.float32)
+    rows, marks = np.empty((out.shape[0] + 1, STEP), np.float32), np.empty(STEP // GROUP, np.uint64)
     edges[:] = 0
     for lo in range(0, size, block):
         _add_starts(out, -1, edges[lo // block])
-        _count_block(table, lo, min(lo + block, size), firsts, rows, out)
+        _count_block(table, lo, min(lo + block, size), firsts, rows, marks, out)
         _add_starts(out, 1, edges[lo // block])

@@ -167,6 +167,17 @@ def test_counts_around_a_guess_are_their_definition(size):
     assert (near_histogram(rows, near, found.copy()) == 2 * found).all()
 
 
+@pytest.mark.parametrize(
+    "firsts", [(0, BINS[0] - 1), (0, WINDOW), (0x7F80 - 1, BINS[0] - WINDOW), (0xFFFE, BINS[0] + 1)]
+)
+def test_windows_may_lie_at_either_end_of_all_magnitudes(firsts):
+    bits = np.random.default_rng(3).integers(0, 1 << 32, 3000, dtype=np.uint32)
+    bits[:1000] = bits[:1000] & np.uint32(0x8001FFFF) | np.uint32(0x7FFE0000)
+    bits[1000:2000] &= np.uint32(0x8001FFFF)
+    rows, near = bits.view(np.float32)[None], Near(np.array([firsts]))
+    assert same_bits(near_histogram(rows, near), reference.near_histogram(torch.from_numpy(rows), near).numpy())
+
+
 def of_bfloat16(size):
     """What lies between two bfloat16: multiples of a step, of which some are frequent."""
     ulps = np.random.default_rng(1).standard_normal(size) * 12
