@@ -17,13 +17,18 @@ def check_head(tensors: Container[str], donor: Source, donors_own: Callable[[], 
 
     A donor that is tied and has the tensor all the same (some checkpoints do) knows what it says.
     """
-    if HEAD not in tensors or CONFIG not in donor.files or not is_tied(read_json(donor.files[CONFIG], CONFIG)):
+    if HEAD not in tensors or not ties_its_head(donor):
         return
     if HEAD not in donors_own():
         found = f"a head of its own in an ingredient, where the config of '{donor.name}' ties it to the embeddings"
         expected = f"models that are all tied or all untied, or a rule in `tensors` {{match: '{HEAD}', take: base}}"
         message = "the head would be written and never read"
         raise RecipeError(message, where=f"tensor '{HEAD}'", found=found, expected=expected)
+
+
+def ties_its_head(source: Source) -> bool:
+    """Whether the source has a config, and that ties the head to the embeddings."""
+    return CONFIG in source.files and is_tied(read_json(source.files[CONFIG], CONFIG))
 
 
 def has_head(config: Mapping[str, object]) -> bool:

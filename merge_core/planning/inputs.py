@@ -13,6 +13,7 @@ from merge_core.formats import Artefact, read
 from merge_core.formats.weights_file import PICKLES
 from merge_core.orientation import model_type, oriented
 from merge_core.permuted_rows import refuse_permuted
+from merge_core.planning.idle_heads import without_idle_heads
 from merge_core.planning.stack import Wanted, every_tensor, join, shifted, wanted_of
 from merge_core.planning.statistics import Published, published
 from merge_core.planning.tensors import AnyBase, Input, Merge, TensorPlanner
@@ -111,6 +112,8 @@ def plan_recipe(recipe: Recipe, opened: Inputs, wanted: Wanted = every_tensor) -
     inputs = [_ingredient(ingredient, base, opened, recipe, wanted) for ingredient in recipe.ingredients]
     if base is None:
         _check_baseless(recipe, inputs)
+    base, inputs, notes = without_idle_heads(recipe, base, inputs, opened.source)
+    opened.notes.extend(notes)
     recipe, inputs = taken_whole(recipe, inputs)
     return TensorPlanner(recipe, None if base is None else _chosen(base, wanted), inputs)
 

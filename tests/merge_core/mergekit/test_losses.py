@@ -18,6 +18,7 @@ from merge_core.errors import ConflictError, FileError, RecipeError, StockpotErr
 from merge_core.execute import execute
 from merge_core.mergekit import translate
 from merge_core.plan import Plan, make_plan
+from merge_core.recipe import Recipe
 from merge_core.sources import folder_source
 from tests.merge_core.building import Tensors, file_hashes, loaded, relative_rms, write_model
 from tests.merge_core.vocabulary.models import tokens_of
@@ -69,6 +70,50 @@ def test_a_head_that_the_config_would_hide_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="written and never read") as refused:
         _plan(tmp_path, _config("task_arithmetic", "a"))
     assert refused.value.where == "tensor 'lm_head.weight'"
+
+
+@pytest.mark.parametrize("holder", ["base", "a", "b"])
+@pytest.mark.parametrize("method", ["linear", "task_arithmetic"])
+def test_a_head_that_only_some_of_tied_models_store_is_left_out(tmp_path: Path, holder: str, method: str) -> None:
+    for name, value in (("base", 0.0), ("a", 2.0), ("b", 4.0)):
+        embeddings = torch.full((3, 2), value)
+        head = {"lm_head.weight": embeddings.clone()} if name == holder else {}
+        _model(tmp_path / name, {"model.embed_tokens.weight": embeddings} | head, tie_word_embeddings=True)
+    config = _config(method, "a", "b", base="base" if method == "task_arithmetic" else None)
+    if method == "linear":
+        config["models"].insert(0, {"model": "base", "parameters": {"weight": 1.0}})
+    found = _built(tmp_path, config)
+    assert list(found) == ["model.embed_tokens.weight"]
+    assert (found["model.embed_tokens.weight"] == (6.0 if method == "task_arithmetic" else 2.0)).all()
+    notes = [note for note in _plan(tmp_path, config).warnings if "lm_head.weight" in note]
+    assert len(notes) == 1
+    assert ("the base" if holder == "base" and method == "task_arithmetic" else f"'{holder}'") in notes[0]
+
+
+def test_heads_that_all_tied_models_store_are_merged(tmp_path: Path) -> None:
+    for model, value in (("base", 0.0), ("a", 2.0)):
+        tensors = {name: torch.full((3, 2), value) for name in ("model.embed_tokens.weight", "lm_head.weight")}
+        _model(tmp_path / model, tensors, tie_word_embeddings=True)
+    found = _built(tmp_path, _config("task_arithmetic", "a"))
+    assert (found["lm_head.weight"] == 2.0).all()
+
+
+def test_a_head_that_a_rule_takes_stays(tmp_path: Path) -> None:
+    embeddings, head = {"model.embed_tokens.weight": torch.ones(3, 2)}, torch.full((3, 2), 5.0)
+    _model(tmp_path / "base", embeddings | {"lm_head.weight": head}, tie_word_embeddings=True)
+    _model(tmp_path / "a", embeddings, tie_word_embeddings=True)
+    rules = ({"match": "lm_head.*", "take": "base"},)
+    recipe = {"base": "base", "method": "task_arithmetic", "ingredients": [{"source": "a"}], "tensors": rules}
+    plan = make_plan(Recipe.parse(recipe), lambda name: folder_source(name, tmp_path))
+    assert "lm_head.weight" in plan.tensors
+
+
+def test_a_head_is_missed_where_a_model_is_not_tied(tmp_path: Path) -> None:
+    embeddings = {"model.embed_tokens.weight": torch.ones(3, 2)}
+    _model(tmp_path / "base", embeddings | {"lm_head.weight": torch.ones(3, 2)}, tie_word_embeddings=True)
+    _model(tmp_path / "a", embeddings, tie_word_embeddings=False)
+    with pytest.raises(RecipeError, match="the tensor is missing"):
+        _plan(tmp_path, _config("task_arithmetic", "a"))
 
 
 def test_float8_is_refused_for_its_scales_lie_elsewhere(tmp_path: Path) -> None:
