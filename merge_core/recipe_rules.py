@@ -117,17 +117,18 @@ class TensorRule(Record):
             expected = "no scale: this method averages weights"
             raise misfit("scale applies to a merged delta", f"{where}.scale", found=self.scale, expected=expected)
         for name, value in (self.parameters or {}).items():
-            _check_parameter(f"{where}.parameters.{name[:80]}", name, value, method)
+            check_parameter(f"{where}.parameters.{name[:80]}", name, value, type(method))
 
 
-def _check_parameter(where: str, name: str, value: Any, method: Method) -> None:
-    known = [field for field in type(method).model_fields if field != "name"]
+def check_parameter(where: str, name: str, value: Any, method: type[Method]) -> None:
+    """Raise where the method has no parameter `name`, or does not take the value, or one of a gradient's."""
+    known = [field for field in method.model_fields if field != "name"]
     if name not in known:
         found = repr(name[:80])
         raise misfit(f"{method.title()} has no such parameter", where, found=found, expected=nearest(name, known))
     for one in value.gradient if isinstance(value, Gradient) else (value,):
         try:
-            type(method).model_validate({name: one})
+            method.model_validate({name: one})
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             expected = str(problem["msg"]).removeprefix("Input should be ")

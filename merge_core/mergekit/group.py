@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merge_core.errors import RecipeError, UnsupportedError, nearest
-from merge_core.mergekit.methods import Peer, TaskVectors
+from merge_core.mergekit.methods import Peer, TaskVectors, refuse_misfit
 from merge_core.mergekit.numbering import renumbered
 from merge_core.mergekit.reference import Reference
 from merge_core.mergekit.settings import Choice, Choices, Parameters, choices_of, holds_everywhere
@@ -58,7 +58,7 @@ class Group:
         rules = [
             *self._weights(inputs),
             *self._shared(),
-            *(_rule(choice, ours) for ours, choice in self._own(inputs[0])),
+            *self._rules(inputs[0]),
         ]
         return _tidy({"base": base, "method": method, "ingredients": self._ingredients(inputs), "tensors": rules})
 
@@ -104,13 +104,14 @@ class Group:
         return _tidy({**data, "tensors": self._thinning(source)})
 
     def _thinning(self, source: Source) -> list[Data]:
-        rules = [_rule(choice, ours) for ours, choice in self._own(source)]
+        rules = list(self._rules(source))
         return _with_widths(rules) if self.peer.ours == "della_linear" else rules
 
-    def _own(self, source: Source) -> Iterator[tuple[str, Choice]]:
-        """Each parameter of a single input, by our name."""
+    def _rules(self, source: Source) -> Iterator[Data]:
+        """Those of each parameter of a single input."""
         for theirs, ours in self.peer.each.items():
-            yield from ((ours, choice) for choice in self._choices_of(source, theirs))
+            for choice in self._choices_of(source, theirs):
+                yield _rule(choice, self.peer.ours, ours, choice.in_recipe)
 
     def _rescale(self, peer: TaskVectors) -> Data:
         can = peer.ours in ("dare_linear", "della_linear")
@@ -173,7 +174,7 @@ class Group:
     def _shared(self) -> Iterator[Data]:
         for theirs, ours in self.peer.shared.items():
             for choice in self._choices(theirs) if ours not in ("per", "normalize") else ():
-                yield {"match": choice.match, "parameters": {ours: self._value(theirs, ours, choice)}}
+                yield _rule(choice, self.peer.ours, ours, self._value(theirs, ours, choice))
         if self.peer.ours in ("slerp", "nearswap") and not holds_everywhere(self._choices("t")):
             message = f"{self.method} needs t for every tensor"
             raise RecipeError(message, where=self._place("t"), found="nothing", expected="a number")
@@ -251,8 +252,13 @@ def _count(choice: Choice, where: str) -> int:
     return int(value)
 
 
-def _rule(choice: Choice, parameter: str) -> Data:
-    return {"match": choice.match, "parameters": {parameter: choice.in_recipe}}
+def _rule(choice: Choice, method: str, parameter: str, value: Any) -> Data:
+    """Raises RecipeError for a value that our method does not take, by its place in the file."""
+    # DELLA's is doubled yet, or has no effect.
+    if (method, parameter) != ("della_linear", "epsilon"):
+        for step in value["gradient"] if isinstance(value, dict) else (value,):
+            refuse_misfit(choice.where, method, parameter, step)
+    return {"match": choice.match, "parameters": {parameter: value}}
 
 
 def _with_widths(rules: list[Data]) -> list[Data]:

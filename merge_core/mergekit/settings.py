@@ -1,6 +1,6 @@
 """A parameter as mergekit writes it: a scalar, a gradient over the layers, or choices by substring of the name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import escape
 from typing import Any
 
@@ -11,10 +11,14 @@ Plain = bool | float | int
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What holds for tensors with `substring` in their name, None for all: a scalar, or a gradient as a list."""
+    """What holds for tensors with `substring` in their name, None for all: a scalar, or a gradient as a list.
+
+    `where` is the value's place in the file; what is the same elsewhere is the same choice.
+    """
 
     substring: str | None
     value: Plain | tuple[float, ...]
+    where: str = field(default="", compare=False)
 
     @property
     def match(self) -> str:
@@ -53,7 +57,7 @@ def _choices(setting: Any, where: str) -> list[Choice]:
         return [_conditional(setting, where)]
     if isinstance(setting, list) and any(isinstance(entry, dict) for entry in setting):
         return [_conditional(entry, f"{where}[{position}]") for position, entry in enumerate(setting)]
-    return [Choice(None, _value(setting, where))] if setting != [] else []
+    return [Choice(None, _value(setting, where), where)] if setting != [] else []
 
 
 def _conditional(entry: Any, where: str) -> Choice:
@@ -64,7 +68,8 @@ def _conditional(entry: Any, where: str) -> Choice:
     substring = entry.get("filter")
     if substring is not None and not isinstance(substring, str):
         raise RecipeError("a filter is a part of a tensor's name", where=where, found=substring, expected="a text")
-    return Choice(None if substring in (None, "*") else substring, _value(entry["value"], f"{where}.value"))
+    place = f"{where}.value"
+    return Choice(None if substring in (None, "*") else substring, _value(entry["value"], place), place)
 
 
 def _value(setting: Any, where: str) -> Plain | tuple[float, ...]:
