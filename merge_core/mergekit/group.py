@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from merge_core.errors import RecipeError, UnsupportedError, nearest
-from merge_core.mergekit.methods import Peer, TaskVectors, refuse_misfit
+from merge_core.mergekit.methods import Peer, TaskVectors
 from merge_core.mergekit.numbering import renumbered
 from merge_core.mergekit.reference import Reference
+from merge_core.mergekit.rules import parameter_rule, with_widths
 from merge_core.mergekit.settings import Choice, Choices, Parameters, choices_of, holds_everywhere
 
 Levels = list[tuple[str, Parameters]]
@@ -15,9 +16,6 @@ Data = dict[str, Any]
 
 NEEDS_OTHERS = ("model_stock", "nearswap", "arcee_fusion", "nuslerp", "multislerp")
 """Ours that mergekit does not run over a base alone."""
-
-USUAL_EPSILON = 0.15
-"""mergekit's, to either side of the density."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +103,13 @@ class Group:
 
     def _thinning(self, source: Source) -> list[Data]:
         rules = list(self._rules(source))
-        return _with_widths(rules) if self.peer.ours == "della_linear" else rules
+        return with_widths(rules) if self.peer.ours == "della_linear" else rules
 
     def _rules(self, source: Source) -> Iterator[Data]:
         """Those of each parameter of a single input."""
         for theirs, ours in self.peer.each.items():
             for choice in self._choices_of(source, theirs):
-                yield _rule(choice, self.peer.ours, ours, choice.in_recipe)
+                yield parameter_rule(choice, self.peer.ours, ours, choice.in_recipe)
 
     def _rescale(self, peer: TaskVectors) -> Data:
         can = peer.ours in ("dare_linear", "della_linear")
@@ -174,7 +172,7 @@ class Group:
     def _shared(self) -> Iterator[Data]:
         for theirs, ours in self.peer.shared.items():
             for choice in self._choices(theirs) if ours not in ("per", "normalize") else ():
-                yield _rule(choice, self.peer.ours, ours, self._value(theirs, ours, choice))
+                yield parameter_rule(choice, self.peer.ours, ours, self._value(theirs, ours, choice))
         if self.peer.ours in ("slerp", "nearswap") and not holds_everywhere(self._choices("t")):
             message = f"{self.method} needs t for every tensor"
             raise RecipeError(message, where=self._place("t"), found="nothing", expected="a number")
@@ -250,29 +248,6 @@ def _count(choice: Choice, where: str) -> int:
     if isinstance(value, tuple) or (isinstance(value, float) and not value.is_integer()):
         raise RecipeError("not a whole number", where=where, found=value, expected="a whole number")
     return int(value)
-
-
-def _rule(choice: Choice, method: str, parameter: str, value: Any) -> Data:
-    """Raises RecipeError for a value that our method does not take, by its place in the file."""
-    # DELLA's is doubled yet, or has no effect.
-    if (method, parameter) != ("della_linear", "epsilon"):
-        for step in value["gradient"] if isinstance(value, dict) else (value,):
-            refuse_misfit(choice.where, method, parameter, step)
-    return {"match": choice.match, "parameters": {parameter: value}}
-
-
-def _with_widths(rules: list[Data]) -> list[Data]:
-    """DELLA's rules with epsilon as it is meant here: the whole width, where mergekit's reaches to either side."""
-    others = [rule for rule in rules if "epsilon" not in rule["parameters"]]
-    widths = [rule for rule in rules if "epsilon" in rule["parameters"]]
-    if all(rule["parameters"].get("density", 1) == 1 for rule in others):
-        return others  # nothing is dropped, whatever the width
-    doubled = [{**rule, "parameters": {"epsilon": _doubled(rule["parameters"]["epsilon"])}} for rule in widths]
-    return [*others, *doubled, {"match": "*", "parameters": {"epsilon": 2 * USUAL_EPSILON}}]
-
-
-def _doubled(value: Any) -> Any:
-    return {"gradient": [2 * step for step in value["gradient"]]} if isinstance(value, dict) else 2 * value
 
 
 def _tidy(data: Data) -> Data:

@@ -5,12 +5,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic_core import PydanticCustomError
-
-from merge_core.errors import RecipeError
-from merge_core.methods import METHODS
-from merge_core.recipe_rules import check_parameter
-
 Base = Literal["needed", "delta", "first", "ignored"]
 
 
@@ -84,14 +78,3 @@ PEERS: Mapping[str, Peer] = MappingProxyType(
         "della": _task_vectors("della_linear", electing="della", normalizes=True, epsilon="epsilon"),
     }
 )  # fmt: skip
-
-
-def refuse_misfit(where: str, ours: str, parameter: str, value: object) -> None:
-    """Raise RecipeError where a method of ours does not take the value, which stands at `where` in the file."""
-    method = next(method for method in METHODS if method.title() == ours)
-    try:
-        check_parameter(where, parameter, value, method)
-    except PydanticCustomError as error:
-        context = error.context or {}
-        found, expected = context.get("found"), context.get("expected")
-        raise RecipeError(error.message_template, where=where, found=found, expected=expected) from None

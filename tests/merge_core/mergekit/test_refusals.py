@@ -55,7 +55,7 @@ BAD = [
     (TIES, ("models", 0, "parameters", "density"), 1.5, "models[0].parameters.density", "less than or equal to 1"),
     (TIES, ("parameters", "density"), -0.5, "parameters.density", "greater than or equal to 0"),
     (SLICES, ("parameters", "t"), [0, 1.5], "parameters.t", "less than or equal to 1"),
-    (SLICES, ("parameters", "t"), [{"filter": "mlp", "value": 2}, {"value": 0.5}], "parameters.t[0].value", "equal to 1"),
+    (SLICES, ("parameters", "t"), [{"filter": "mlp", "value": 2}, {"value": 0.5}], "parameters.t[0].value", "to 1"),
     (TIES, ("merge_method",), "tise", "merge_method", "'ties'"),
     (TIES, ("merge_method",), 3, "merge_method", "a valid string"),
     (TIES, ("base_model",), None, "base_model", "needs a base"),
