@@ -15,6 +15,11 @@ DEEPEST = 64
 MOST_VALUES = 1_000_000
 """In one text, with what its aliases repeat."""
 
+Place = str | tuple["Place", str | int]
+"""A value's key or index in what is at another place; the outermost is the title of the document."""
+
+Placed = tuple[object, Place]
+
 
 def parse_json(raw: bytes) -> object:
     """The JSON value in `raw`; a key that is there twice, NaN, infinity and deep nesting are refused."""
@@ -46,7 +51,7 @@ def parse_yaml_documents(raw: bytes, loader: type[yaml.SafeLoader] | None = None
         values = [value for value in documents if value is not None]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise MalformedError(f"not valid YAML: {_reason(error)}", where="document") from None
-    _check_values(values)
+    _check_values(*values)
     return values
 
 
@@ -115,9 +120,11 @@ def _reason(error: Exception) -> str:
     return str(error).replace("\n", " ")[:300]
 
 
-def _check_values(value: object) -> None:
+def _check_values(*documents: object) -> None:
     """Raises MalformedError for what the parsers let through and no field can mean."""
-    level, depth, count = [value], 0, 0
+    titles = [f"document {n}: " for n in range(1, len(documents) + 1)] if len(documents) > 1 else [""]
+    level: list[Placed] = list(zip(documents, titles, strict=True)) if documents else []
+    depth = count = 0
     while level:
         count += len(level)
         if depth > DEEPEST:
@@ -128,20 +135,31 @@ def _check_values(value: object) -> None:
         level, depth = list(islice(inside, MOST_VALUES + 1)), depth + 1
 
 
-def _inside(value: object) -> list[object]:
+def _inside(placed: Placed) -> Iterable[Placed]:
+    value, place = placed
     if isinstance(value, dict):
-        return [*value.keys(), *value.values()]
+        for key in value:
+            _check_text(key, place)
+        return [(inner, (place, key)) for key, inner in value.items()]
     if isinstance(value, list):
-        return value
+        return [(inner, (place, index)) for index, inner in enumerate(value)]
     if isinstance(value, str):
-        _check_text(value)
+        _check_text(value, place)
     elif not (value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))):
         raise MalformedError(
-            "a value is neither text, finite number, list nor mapping", where="document", found=repr(value)
+            "a value is neither text, finite number, list nor mapping", where=_named(place), found=repr(value)
         )
     return []
 
 
-def _check_text(text: str) -> None:
+def _check_text(text: str, place: Place) -> None:
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise MalformedError("a text holds NUL or half a surrogate pair", where="document", found=ascii(text[:80]))
+        raise MalformedError("a text holds NUL or half a surrogate pair", where=_named(place), found=ascii(text[:80]))
+
+
+def _named(place: Place) -> str:
+    keys: list[str] = []
+    while isinstance(place, tuple):
+        place, key = place
+        keys.append(f"[{key}]" if isinstance(key, int) else f".{key[:80]}")
+    return (place + "".join(reversed(keys)).removeprefix(".")).removesuffix(": ") or "document"

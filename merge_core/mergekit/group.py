@@ -8,7 +8,7 @@ from merge_core.errors import RecipeError, UnsupportedError, nearest
 from merge_core.mergekit.methods import Peer, TaskVectors
 from merge_core.mergekit.numbering import renumbered
 from merge_core.mergekit.reference import Reference
-from merge_core.mergekit.rules import parameter_rule, with_widths
+from merge_core.mergekit.rules import parameter_rule, width_rules
 from merge_core.mergekit.settings import Choice, Choices, Parameters, choices_of, holds_everywhere
 
 Levels = list[tuple[str, Parameters]]
@@ -102,14 +102,19 @@ class Group:
         return _tidy({**data, "tensors": self._thinning(source)})
 
     def _thinning(self, source: Source) -> list[Data]:
-        rules = list(self._rules(source))
-        return with_widths(rules) if self.peer.ours == "della_linear" else rules
+        rules = self._rules(source)
+        if self.peer.ours == "della_linear":
+            rules += width_rules(self._choices_of(source, "epsilon"), rules)
+        return rules
 
-    def _rules(self, source: Source) -> Iterator[Data]:
-        """Those of each parameter of a single input."""
-        for theirs, ours in self.peer.each.items():
-            for choice in self._choices_of(source, theirs):
-                yield parameter_rule(choice, self.peer.ours, ours, choice.in_recipe)
+    def _rules(self, source: Source) -> list[Data]:
+        """Those of each parameter of a single input; DELLA's epsilon is not among them, as what it means differs."""
+        own = {theirs: ours for theirs, ours in self.peer.each.items() if ours != "epsilon"}
+        return [
+            parameter_rule(choice, self.peer.ours, ours, choice.in_recipe)
+            for theirs, ours in own.items()
+            for choice in self._choices_of(source, theirs)
+        ]
 
     def _rescale(self, peer: TaskVectors) -> Data:
         can = peer.ours in ("dare_linear", "della_linear")

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from merge_core.errors import RecipeError
-from merge_core.mergekit.settings import Choice
+from merge_core.mergekit.settings import Choice, Choices
 from merge_core.methods import METHODS
 from merge_core.recipe_rules import check_parameter
 
@@ -17,25 +17,32 @@ USUAL_EPSILON = 0.15
 
 def parameter_rule(choice: Choice, method: str, parameter: str, value: Any) -> Data:
     """Raises RecipeError for a value that our method does not take, by its place in the file."""
-    # DELLA's epsilon will be doubled yet, or has no effect.
-    if (method, parameter) != ("della_linear", "epsilon"):
-        for step in value["gradient"] if isinstance(value, dict) else (value,):
-            _refuse_misfit(choice.where, method, parameter, step)
+    for step in _steps(value):
+        _refuse_misfit(choice.where, method, parameter, step)
     return {"match": choice.match, "parameters": {parameter: value}}
 
 
-def with_widths(rules: list[Data]) -> list[Data]:
-    """DELLA's rules with epsilon as it is meant here: the whole width, where mergekit's reaches to either side."""
-    others = [rule for rule in rules if "epsilon" not in rule["parameters"]]
-    widths = [rule for rule in rules if "epsilon" in rule["parameters"]]
-    if all(rule["parameters"].get("density", 1) == 1 for rule in others):
-        return others  # nothing is dropped, whatever the width
-    doubled = [{**rule, "parameters": {"epsilon": _doubled(rule["parameters"]["epsilon"])}} for rule in widths]
-    return [*others, *doubled, {"match": "*", "parameters": {"epsilon": 2 * USUAL_EPSILON}}]
+def width_rules(choices: Choices, densities: list[Data]) -> list[Data]:
+    """DELLA's epsilon as it is meant here: the whole width, where mergekit's reaches to either side."""
+    if all(rule["parameters"].get("density", 1) == 1 for rule in densities):
+        return []  # nothing is dropped, whatever the width
+    return [*map(_width_rule, choices), {"match": "*", "parameters": {"epsilon": 2 * USUAL_EPSILON}}]
+
+
+def _width_rule(choice: Choice) -> Data:
+    for step in _steps(choice.in_recipe):
+        if not 0 <= step <= 0.5:
+            message = "density ± epsilon goes beyond 0 or 1"
+            raise RecipeError(message, where=choice.where, found=step, expected="0 to 0.5")
+    return {"match": choice.match, "parameters": {"epsilon": _doubled(choice.in_recipe)}}
 
 
 def _doubled(value: Any) -> Any:
     return {"gradient": [2 * step for step in value["gradient"]]} if isinstance(value, dict) else 2 * value
+
+
+def _steps(value: Any) -> Any:
+    return value["gradient"] if isinstance(value, dict) else (value,)
 
 
 def _refuse_misfit(where: str, ours: str, parameter: str, value: object) -> None:

@@ -1,7 +1,9 @@
 """A parameter as mergekit writes it: a scalar, a gradient over the layers, or choices by substring of the name."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from glob import escape
+from math import isfinite
 from typing import Any
 
 from merge_core.errors import RecipeError, UnsupportedError
@@ -89,10 +91,9 @@ def _scalar(value: Any, where: str) -> Plain:
     if isinstance(value, str):
         if value.lower() in ("true", "false"):
             return value.lower() == "true"
-        try:
-            return float(value)
-        except ValueError:
-            pass
+        with suppress(ValueError):
+            if isfinite(number := float(value)):
+                return number
     elif isinstance(value, (bool, int, float)):
         return value
     raise RecipeError(

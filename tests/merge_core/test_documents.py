@@ -1,4 +1,4 @@
-"""Numbers in YAML are those of YAML 1.2, and nothing that is quoted is a number."""
+"""Numbers in YAML are those of YAML 1.2; nothing quoted is one. What no field can mean is named by its place."""
 
 import math
 
@@ -30,6 +30,24 @@ def test_a_number_beyond_all_floats_is_refused() -> None:
     assert math.isinf(float("1e999"))
     with pytest.raises(MalformedError, match="finite number"):
         parse_yaml(b"t: 1e999\n")
+
+
+MEANINGLESS = {
+    "t: 1e999": "t",
+    ".inf": "document",
+    "models: [{a: 1}, {b: [0, 2020-01-01]}]": "models[1].b[1]",
+    't: "\\0"': "t",
+    '{t: {"\\0": 1}}': "t",
+    "a: 1\n---\nb: {c: .nan}": "document 2: b.c",
+    "a: 1\n---\n.nan": "document 2",
+}
+
+
+@pytest.mark.parametrize("text", MEANINGLESS)
+def test_what_no_field_can_mean_is_named_by_its_place(text: str) -> None:
+    with pytest.raises(MalformedError) as refused:
+        parse_yaml_documents(text.encode())
+    assert refused.value.where == MEANINGLESS[text]
 
 
 def test_a_recipe_has_small_numbers_as_they_are_written() -> None:

@@ -19,6 +19,7 @@ TIES: dict[str, Any] = {
         {"model": "b", "parameters": {"weight": 2}},
     ],
 }
+DELLA = {**TIES, "merge_method": "della", "parameters": {"density": 0.5}}
 SLICES: dict[str, Any] = {
     "merge_method": "slerp",
     "base_model": "a",
@@ -56,6 +57,9 @@ BAD = [
     (TIES, ("parameters", "density"), -0.5, "parameters.density", "greater than or equal to 0"),
     (SLICES, ("parameters", "t"), [0, 1.5], "parameters.t", "less than or equal to 1"),
     (SLICES, ("parameters", "t"), [{"filter": "mlp", "value": 2}, {"value": 0.5}], "parameters.t[0].value", "to 1"),
+    (TIES, WEIGHT, [1, "inf"], "models[0].parameters.weight[1]", "a number"),
+    (DELLA, ("parameters", "epsilon"), 0.6, "parameters.epsilon", "found 0.6; expected 0 to 0.5"),
+    (DELLA, ("models", 1, "parameters", "epsilon"), [0.1, -0.1], "models[1].parameters.epsilon", "found -0.1"),
     (TIES, ("merge_method",), "tise", "merge_method", "'ties'"),
     (TIES, ("merge_method",), 3, "merge_method", "a valid string"),
     (TIES, ("base_model",), None, "base_model", "needs a base"),
