@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from kernels.compiled import compiled, inlined, uncounted
 from kernels.gap_code.words import word_at, zeros_below
+from kernels.runs import put
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
@@ -136,7 +137,7 @@ def encode(positive: Words, negative: Words, elements: Any, out: Bytes) -> Any:
         out[2 * i], out[2 * i + 1] = np.uint8(value & 255), np.uint8(value >> 8)
     end = HEADER + _write_gaps(gaps[:count], divisor, out[HEADER:])
     sign_bytes = (count + 7) >> 3
-    out[end : end + sign_bytes] = signs[:sign_bytes]
+    put(signs, out[end : end + sign_bytes])
     return end + sign_bytes
 
 

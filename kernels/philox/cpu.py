@@ -11,6 +11,7 @@ from kernels import lanes
 from kernels.checks import Floats
 from kernels.compiled import compiled, uncounted
 from kernels.philox.blocks import DRAWS, cut, for_each_step
+from kernels.runs import put
 
 FLOATS = ir.VectorType(lanes.FLOAT, DRAWS)
 
@@ -46,7 +47,7 @@ def _edge(stream: Any, start: int, out: Floats) -> None:
     """Fewer elements than a step has, or some from within a block."""
     room, skipped = np.empty(DRAWS, np.float32), start % 4
     whole_steps(stream, np.uint64(start // 4), room)
-    out[:] = room[skipped : skipped + out.size]
+    put(room[skipped:], out)
 
 
 @uncounted

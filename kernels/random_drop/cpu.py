@@ -12,6 +12,7 @@ from kernels.checks import Floats
 from kernels.compiled import compiled, uncounted
 from kernels.philox.blocks import BITS, DRAWS, cut, for_each_step
 from kernels.philox.cpu import FLOATS
+from kernels.runs import put
 
 LANES = 16
 """Of the sums that tell whether all was finite: more would take registers that the draws need."""
@@ -67,9 +68,9 @@ def _edge(stream: Any, start: int, limit: Any, divisor: Any, row: Floats) -> boo
     """Fewer elements than a step has, or some from within a block."""
     room, skipped = np.zeros(DRAWS, np.float32), start % 4
     part = room[skipped : skipped + row.size]
-    part[:] = row
+    put(row, part)
     is_finite = _whole_steps(stream, np.uint64(start // 4), limit, divisor, room)
-    row[:] = part
+    put(part, row)
     return is_finite
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kernels.checks import Floats, Integers
 from kernels.compiled import compiled, inlined, inlined_counted, uncounted
+from kernels.runs import put
 from kernels.stored_elements import BFLOAT16, load, save
 from kernels.ternary.elections import BALLOT, SHARE, VALUE, mean_bfloat16, mean_float32, sum_bfloat16, sum_float32
 from kernels.ternary.elections import ENTRY as ELECTION_ENTRY
@@ -64,7 +65,7 @@ def unpack(table: Table, value: Any, out: Floats) -> None:
         words = (length + WORD - 1) // WORD
         planes = _planes(table[0], at, words, own)
         pick(np.uint64(part.ctypes.data), planes[0], planes[1], np.uint64(words), value, ZERO - value, ZERO)
-        out[at : at + length] = part[:length]
+        put(part, out[at : at + length])
 
 
 @compiled
@@ -75,7 +76,7 @@ def pack(values: Floats, limit: Any, planes: NDArray[np.uint64]) -> None:
     mark(addresses[0], addresses[1], addresses[2], np.uint64(whole), limit)
     if whole * WORD < values.size:
         rest = np.zeros(WORD, np.float32)
-        rest[: values.size - whole * WORD] = values[whole * WORD :]
+        put(values[whole * WORD :], rest[: values.size - whole * WORD])
         last = np.uint64(8 * whole)
         mark(np.uint64(rest.ctypes.data), addresses[1] + last, addresses[2] + last, np.uint64(1), limit)
 
@@ -126,7 +127,7 @@ def _padded_planes(table: Any, at: Any, count: Any, own: Any, places: Any) -> No
         planes = _planes(table[expert], at, words, own[expert])
         for sign in range(2):
             row = own[expert, sign]
-            row[:words] = words_at(planes[sign], words)
+            put(words_at(planes[sign], words), row[:words])
             places[expert, sign] = np.uint64(row.ctypes.data)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from kernels.checks import FLOAT32, Floats, check_array, check_choice
 from kernels.compiled import compiled, inlined, uncounted
+from kernels.runs import put
 from kernels.stored_rows import STRETCH
 from kernels.trim_elect.choices import ELECTS, MERGES, Elect, Merge
 from kernels.trim_elect.cpu import merge_kept, signs_of, vote
@@ -89,5 +90,6 @@ def combine_rows(rows: Floats, weights: Floats, choices: Any, out: Floats) -> No
     own_rows, scratch = room_of(weights.size, STRETCH)
     for lo in range(0, out.size, STRETCH):
         part = out[lo : lo + STRETCH]
-        own_rows[: weights.size, : part.size] = rows[:, lo : lo + part.size]
+        for model in range(weights.size):
+            put(rows[model, lo:], own_rows[model, : part.size])
         combine(own_rows, weights, choices, scratch, part)
