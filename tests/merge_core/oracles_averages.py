@@ -69,7 +69,7 @@ def karcher(stack: Tensor, weights: Tensor, settings: Settings) -> Tensor:
     point = start / start.norm()
     moving = shares * (norms > 0) / shares[norms > 0].sum()
     for _ in range(settings.get("max_iter", 1000)):
-        step = sum(share * _log(point, unit) for share, unit in zip(moving, units, strict=True))
+        step = moving @ _logs(point, units)
         if step.norm() < 1e-10:
             break
         point = point * torch.cos(step.norm()) + step * torch.sinc(step.norm() / pi)
@@ -77,14 +77,14 @@ def karcher(stack: Tensor, weights: Tensor, settings: Settings) -> Tensor:
     return base + (shares @ norms) * point
 
 
-def _log(point: Tensor, unit: Tensor) -> Tensor:
-    """The tangent at `point` that leads to `unit`; none to the far side of the sphere."""
-    straight = float(point @ unit)
-    across = unit - straight * point
-    angle = float(torch.atan2(across.norm(), torch.tensor(straight)))
-    if pi - angle < 1e-6 or across.norm() == 0 or unit.norm() == 0:
-        return torch.zeros_like(point)
-    return angle / across.norm() * across
+def _logs(point: Tensor, units: Tensor) -> Tensor:
+    """The tangents at `point` that lead to each of `units`; none to the far side of the sphere, and none to 0."""
+    straight = units @ point
+    across = units - straight[:, None] * point
+    distances = across.norm(dim=1)
+    angles = torch.atan2(distances, straight)
+    leads = (distances > 0) & (pi - angles >= 1e-6)
+    return torch.where(leads, angles / distances, 0.0)[:, None] * across
 
 
 def _units(stack: Tensor) -> tuple[Tensor, Tensor]:
