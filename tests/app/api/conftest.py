@@ -26,6 +26,7 @@ from app.api.services import Services
 from app.main import create_app
 from app.settings import Settings
 from app.store.records import FileEntry
+from tests.app.tables import lay_tables
 
 DEADLINE_S = 20.0
 
@@ -102,6 +103,7 @@ def settings_for(data: Path, queue_url: str) -> Settings:
 @contextmanager
 def running(settings: Settings) -> Iterator[Pot]:
     """The application of these settings behind a server of its own."""
+    lay_tables(settings.data / "stockpot.db")
     app = create_app(settings)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

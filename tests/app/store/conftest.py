@@ -12,11 +12,18 @@ from sqlalchemy.engine import make_url
 from app.store.records import FileEntry
 from app.store.store import Store
 from tests.app.postgres import postgres
+from tests.app.tables import lay_tables
+
+MIGRATED = "migrated"
+"""The database with all tables that others are copies of."""
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     with postgres() as url:
+        store = Store(new_database(url, name=MIGRATED))
+        store.migrate()
+        store.close()
         yield url
 
 
@@ -28,19 +35,26 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_database(server)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        lay_tables(tmp_path / "stockpot.db")
+        return f"sqlite:///{tmp_path / 'stockpot.db'}"
+    return new_database(request.getfixturevalue("postgres_server"), template=MIGRATED)
+
+
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    store = Store(database_url)
-    store.migrate()
+def store(migrated_url: str) -> Iterator[Store]:
+    store = Store(migrated_url)
     yield store
     store.close()
 
 
-def new_database(server: str) -> str:
-    name = f"test_{secrets.token_hex(8)}"
+def new_database(server: str, *, name: str = "", template: str = "template1") -> str:
+    name = name or f"test_{secrets.token_hex(8)}"
     url = make_url(server)
     with psycopg.connect(host=str(url.query["host"]), user=url.username, dbname="postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return url.set(database=name).render_as_string()
 
 
