@@ -13,7 +13,8 @@ from merge_core.errors import MalformedError
 
 DEEPEST = 64
 MOST_VALUES = 1_000_000
-"""In one text, with what its aliases repeat."""
+MOST_LETTERS = 1 << 24
+"""In one text, with what its aliases repeat: a hundred bytes of YAML can mean more than any memory holds."""
 
 Place = str | tuple["Place", str | int]
 """A value's key or index in what is at another place; the outermost is the title of the document."""
@@ -30,7 +31,7 @@ def parse_json(raw: bytes) -> object:
         )
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"not valid JSON: {_reason(error)}", where="document") from None
-    _check_values(value)
+    _check_values(value, most_letters=len(text))
     return value
 
 
@@ -44,10 +45,10 @@ def parse_yaml(raw: bytes) -> object:
     return value
 
 
-def parse_yaml_documents(raw: bytes, loader: type[yaml.SafeLoader] | None = None) -> list[object]:
-    """The YAML values in `raw`, one for each document, as `parse_yaml` reads them; empty documents are left out."""
+def parse_yaml_documents(raw: bytes) -> list[object]:
+    """The YAML values in `raw`, one for each document, aliases included; empty documents are left out."""
     try:
-        documents = yaml.load_all(raw.decode("utf-8"), Loader=loader or _StrictLoader)
+        documents = yaml.load_all(raw.decode("utf-8"), Loader=_SharingLoader)
         values = [value for value in documents if value is not None]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise MalformedError(f"not valid YAML: {_reason(error)}", where="document") from None
@@ -73,8 +74,12 @@ _StrictLoader.add_implicit_resolver(
 )
 
 
-class SharingLoader(_StrictLoader):
-    """With aliases, and keys merged by `<<`, for a file that its owner runs; what is repeated is counted."""
+class _SharingLoader(_StrictLoader):
+    """With aliases, and keys merged by `<<`: what is repeated is counted."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._merged = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         return yaml.SafeLoader.compose_node(self, parent, index)
@@ -84,12 +89,22 @@ class SharingLoader(_StrictLoader):
         own = yaml.MappingNode(node.tag, [pair for pair in node.value if pair not in merged])
         result = super().construct_mapping(own, deep)
         for _, value in merged:
-            parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
-            for part in parts:
-                if not isinstance(part, yaml.MappingNode):
-                    raise yaml.YAMLError("<< merges mappings and nothing else")
-                result = {**self.construct_mapping(part, deep), **result}
+            for part in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                result = {**self._to_merge(part), **result}
+                self._count(len(result))
         return result
+
+    def _to_merge(self, part: yaml.Node) -> dict[Any, Any]:
+        if not isinstance(part, yaml.MappingNode):
+            raise yaml.YAMLError("<< merges mappings and nothing else")
+        found: dict[Any, Any] = self.construct_object(part, deep=True)
+        return found
+
+    def _count(self, values: int) -> None:
+        """Each merge copies what was merged before it."""
+        self._merged += values
+        if self._merged > MOST_VALUES:
+            raise yaml.YAMLError(f"<< merges more than {MOST_VALUES} values")
 
 
 def _without_repeats(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -120,17 +135,20 @@ def _reason(error: Exception) -> str:
     return str(error).replace("\n", " ")[:300]
 
 
-def _check_values(*documents: object) -> None:
+def _check_values(*documents: object, most_letters: int = MOST_LETTERS) -> None:
     """Raises MalformedError for what the parsers let through and no field can mean."""
     titles = [f"document {n}: " for n in range(1, len(documents) + 1)] if len(documents) > 1 else [""]
     level: list[Placed] = list(zip(documents, titles, strict=True)) if documents else []
-    depth = count = 0
+    depth = count = letters = 0
     while level:
         count += len(level)
+        letters += sum(len(value) for value, _ in level if isinstance(value, str))
         if depth > DEEPEST:
             raise MalformedError(f"nested deeper than {DEEPEST}", where="document")
         if count > MOST_VALUES:
             raise MalformedError(f"more than {MOST_VALUES} values", where="document")
+        if letters > most_letters:
+            raise MalformedError(f"texts of more than {most_letters} letters", where="document")
         inside = chain.from_iterable(map(_inside, level))
         level, depth = list(islice(inside, MOST_VALUES + 1)), depth + 1
 
@@ -138,9 +156,7 @@ def _check_values(*documents: object) -> None:
 def _inside(placed: Placed) -> Iterable[Placed]:
     value, place = placed
     if isinstance(value, dict):
-        for key in value:
-            _check_text(key, place)
-        return [(inner, (place, key)) for key, inner in value.items()]
+        return [*((key, place) for key in value), *((inner, (place, key)) for key, inner in value.items())]
     if isinstance(value, list):
         return [(inner, (place, index)) for index, inner in enumerate(value)]
     if isinstance(value, str):

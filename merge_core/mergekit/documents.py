@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from merge_core.documents import SharingLoader, parse_yaml_documents
+from merge_core.documents import parse_yaml_documents
 from merge_core.errors import RecipeError, UnsupportedError
 from merge_core.mergekit.document import read_document
 from merge_core.mergekit.group import Data
@@ -24,7 +24,7 @@ def is_mergekit(documents: object) -> bool:
 
 def read_yaml(raw: bytes) -> Translation:
     """The recipe in a YAML file, whether it is written for us or for mergekit."""
-    documents = parse_yaml_documents(raw, SharingLoader)
+    documents = parse_yaml_documents(raw)
     if is_mergekit(documents):
         return translate(documents)
     if len(documents) != 1:

@@ -65,8 +65,8 @@ MERGEKIT = """\
 name: half
 merge_method: linear
 models:
-- {model: team/one, parameters: {weight: 0.5}}
-- {model: team/two, parameters: {weight: 0.5}}
+- {model: team/one, parameters: &half {weight: 0.5}}
+- {model: team/two, parameters: {<<: *half}}
 ---
 merge_method: linear
 models:

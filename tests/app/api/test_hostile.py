@@ -104,10 +104,28 @@ def test_a_bad_body_is_told_apart(reader: httpx.Client, body: bytes, status: int
     assert {"type", "title", "status", "detail"} <= set(refused.json())
 
 
+NINES = (
+    b"a: &a ["
+    + b"1," * 99
+    + b"]\nb: &b ["
+    + b"*a," * 99
+    + b"]\nc: &c ["
+    + b"*b," * 99
+    + b"]\nd: ["
+    + b"*c," * 99
+    + b"]"
+)
+"""A few hundred bytes that mean a hundred million values."""
+
+
 @pytest.mark.parametrize(
     ("body", "word"),
     [
-        (b"a: &x [1]\nb: *x\n", "alias"),
+        (b"a: &x [1, *x]\n", "recursive"),
+        (b"a: &x {<<: *x}\n", "YAML"),
+        (NINES, "more than 1000000 values"),
+        (b"a: &x " + b"long" * 20_000 + b"\nb: [" + b"*x," * 300 + b"]", "letters"),
+        (b"a: &x {" + b", ".join(b"k%d: 1" % n for n in range(2000)) + b"}\nb: {<<: [" + b"*x," * 600 + b"]}", "<<"),
         (b"recipe: 1\nrecipe: 2\n", "twice"),
         (b"recipe: !!python/object/apply:os.system [id]\n", "YAML"),
         (b"recipe: {scale: .nan}\n", "finite"),
