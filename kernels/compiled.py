@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import types
+from numba.core import event, types
 from numba.core.caching import FunctionCache
 from numba.core.runtime.nrt import rtsys
 
@@ -21,6 +21,27 @@ class _Kept(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         rtsys.initialize(target_context)  # the allocator that the code calls
         return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+
+
+class _Compilations(event.Listener):
+    """Those under way, each within the one that needs it."""
+
+    depth = 0
+
+    def on_start(self, event: event.Event) -> None:
+        self.depth += 1
+
+    def on_end(self, event: event.Event) -> None:
+        self.depth -= 1
+
+
+_compilations = _Compilations()
+event.register("numba:compile", _compilations)  # type: ignore[no-untyped-call]
+
+
+def is_compiling() -> bool:
+    """True while some thread waits for a kernel that is not on disk yet: seconds, once on each machine."""
+    return _compilations.depth > 0
 
 
 def compiled(function: Function) -> Function:

@@ -42,11 +42,13 @@ def progress_bar(label: str, *, shown: bool) -> Iterator[Progress]:
         yield lambda done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
 
+    from app.command.label import Label
+
     columns = (
-        TextColumn("{task.description}"),
+        Label(),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
